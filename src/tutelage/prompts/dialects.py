@@ -1,0 +1,63 @@
+"""The wordings a prompt can take. Instruction followers get English sentences and tags; models raised on their own notation get that.
+
+A dialect is data: templates with named fields. Which one is used follows from the model (`ModelFacts.dialect`), never from the task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """Templates for `str.format`. Every template is used by exactly one render function in this folder."""
+
+    name: str
+    plain: str
+    """Ask for a solution without naming a technique. Fields: description, answer_format, question."""
+    technique: str
+    """The same with a technique. Fields: description, answer_format, question, instruction, technique."""
+    demonstration: str
+    """One solved problem shown in front of another. Fields: question, rationale."""
+    shots: str
+    """Ask for a solution after demonstrations. Fields: description, answer_format, demonstrations, question."""
+    questions: str
+    """Ask for new questions. Fields: task, description, items, count, next_id."""
+    item: str
+    """One example question inside `questions`. Fields: id, question, answer."""
+    item_pattern: str
+    """Regular expression over the reply; named group `question`, and `answer` where the dialect has one."""
+    solution_stop: tuple[str, ...] = ()
+    """Texts that end a solution."""
+    questions_stop: tuple[str, ...] = ()
+
+
+ENGLISH = Dialect(
+    name="english",
+    plain="{description}\n\nQuestion:\n{question}\n\nThink step by step, then give {answer_format}.",
+    technique="{description}\n\n{instruction}\n\nQuestion:\n{question}\n\nGive {answer_format}.",
+    demonstration="Example question:\n{question}\n\nThink step by step.\n{rationale}",
+    shots="{description}\nGive {answer_format}.\n\n{demonstrations}\n\nQuestion:\n{question}\n\nThink step by step.",
+    questions=(
+        "Task: {task}\n{description}\n\nHere are some examples of this task, each with an id, an input and a target.\n\n{items}\n\n"
+        "Write {count} more examples of the same task. Stay on the task but move away from the setting of the examples: other people, "
+        "things, numbers and situations. Use exactly the same tags and number the examples from {next_id}."
+    ),
+    item="<example id={id}>\n<input>\n{question}\n</input>\n<target>\n{answer}\n</target>\n</example>",
+    item_pattern=r"<input>\s*(?P<question>.*?)\s*</input>\s*<target>\s*(?P<answer>.*?)\s*</target>",
+)
+
+FOLDS = Dialect(
+    name="folds",
+    plain="Q : {question}\nA :",
+    technique="Q : {question}\n{technique} :",
+    demonstration="Q : {question}\nA : {rationale}",
+    shots="{demonstrations}\n\nQ : {question}\nA :",
+    questions="new {task} :\n{items}\n",
+    item="Q : {question}",
+    item_pattern=r"^\s*Q : (?P<question>[^\n]*?\?)[ \t]*$",
+    solution_stop=("\n",),
+    questions_stop=("\n\n",),
+)
+
+DIALECTS = {d.name: d for d in (ENGLISH, FOLDS)}

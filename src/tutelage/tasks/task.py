@@ -1,0 +1,71 @@
+"""What a task is to a recipe: data in disjoint splits, rendering facts, a verifier, and the numbers a reader needs to judge a score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tutelage.records import Problem, Verdict
+
+Verify = Callable[[Problem, str], Verdict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Technique:
+    """One way of asking for a rationale (the paper's hand-written reasoning-technique prompts)."""
+
+    name: str
+    instruction: str
+    """Sentences put into the prompt for instruction followers; models raised on their own dialect get the name as a cue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Facts about one task, nowhere else repeated. Changing anything that can change a score raises `version`."""
+
+    name: str
+    """As the user wrote it, for example `folds/shop` or `file:tickets.jsonl`."""
+    version: str
+    licence: str
+    chance: float | None
+    """Accuracy of guessing; None where it is unknown."""
+    description: str
+    """One or two sentences for prompts."""
+    seed: tuple[Problem, ...]
+    """Few labelled problems that question drafting may show and that training may use."""
+    validation: tuple[Problem, ...]
+    """Labelled problems for choosing: probes are drawn from them. Never reported on."""
+    test: tuple[Problem, ...] = field(repr=False)
+    """Only `evaluate` reads these; a recipe must not."""
+    verify: Verify = field(repr=False)
+    """(problem, text) -> Verdict. Never raises on model text."""
+    train: tuple[Problem, ...] = ()
+    """Labelled problems for recipes that train on given questions; empty where the task has none."""
+    techniques: tuple[Technique, ...] = ()
+    """Task-specific technique prompts; recipes fall back to general ones where this is empty."""
+    answer_format: str = "the final answer between <ans> and </ans>"
+    """Told to instruction followers, and what the verifier looks for first."""
+    templated: bool = False
+    """Questions repeat templates: decontamination means normalised equality, not n-grams."""
+    solve: Callable[[Problem], str | None] | None = field(default=None, repr=False)
+    """The world's own solver: the right answer of any well-formed question of this task, None for a malformed one."""
+    dialects: Mapping[str, str] = field(default_factory=dict)
+    """Per dialect, the wording of this task's cue for models raised on it."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Rows left out at load, by reason (malformed, duplicate across splits, named duplicates of published sets)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What it was opened with; part of the run's identity."""
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """The sub-tasks, in order of first appearance in the seed split."""
+        return tuple(dict.fromkeys(p.skill for p in self.seed))
+
+
+def by_skill(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
+    """Problems grouped by skill, order kept."""
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(problem.skill, []).append(problem)
+    return groups
