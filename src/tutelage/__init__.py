@@ -1,0 +1,1 @@
+"""Tutelage teaches small language models with large ones and lets the small ones answer back."""
