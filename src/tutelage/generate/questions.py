@@ -1,0 +1,85 @@
+"""New questions from a teacher, shown a few seeds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tutelage.capabilities import Generates, Sampling
+from tutelage.prompts.dialects import Dialect
+from tutelage.prompts.questions import parse_questions, render_questions
+from tutelage.records import Origin, Problem, Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted:
+    """Questions of one skill, with what became of everything that was asked for."""
+
+    problems: list[Problem]
+    prompts: list[Prompt]
+    """The prompt that each problem came from, in the same order."""
+    calls: int
+    parsed: int
+    dropped: dict[str, int]
+
+
+def draft_questions(
+    teacher: Generates,
+    seeds: Sequence[Problem],
+    *,
+    wanted: int,
+    task: str,
+    description: str,
+    dialect: Dialect,
+    sampling: Sampling,
+    rng: random.Random,
+    teacher_id: str,
+    seeds_per_prompt: int = 3,
+    items_per_call: int = 5,
+    calls_at_most: int,
+    known: Sequence[Problem] = (),
+) -> Drafted:
+    """Ask in rounds until `wanted` distinct questions are there or `calls_at_most` calls are spent.
+
+    Repeats of a question, of a seed, or of a problem in `known` are dropped and counted. The answer of a drafted problem is the
+    teacher's own claim, None where the dialect asks for none.
+    """
+    skill = seeds[0].skill
+    seen = {_normal(p.text) for p in (*seeds, *known)}
+    problems: list[Problem] = []
+    prompts: list[Prompt] = []
+    dropped: dict[str, int] = {}
+    calls = parsed = 0
+    per_call = float(items_per_call)
+    while len(problems) < wanted and calls < calls_at_most:
+        # The yield so far says how many calls the rest will take; a share above that spares a round of stragglers.
+        need = max(1, round(1.1 * (wanted - len(problems)) / max(per_call, 0.25) + 0.5))
+        batch = []
+        for _ in range(min(need, calls_at_most - calls)):
+            shown = rng.sample(list(seeds), k=min(seeds_per_prompt, len(seeds)))
+            batch.append(render_questions(dialect, task=task, description=description, seeds=shown, count=items_per_call, first_id=rng.randint(1, 9) * 100))
+        # Another round must not repeat the noise of the one before it.
+        noise = replace(sampling, seed=None if sampling.seed is None else sampling.seed + calls)
+        for prompt, completions in zip(batch, teacher.generate(batch, noise), strict=True):
+            items = parse_questions(dialect, completions[0].text)
+            calls += 1
+            if not items:
+                dropped["reply without a readable item"] = dropped.get("reply without a readable item", 0) + 1
+            for item in items:
+                parsed += 1
+                if _normal(item.question) in seen:
+                    dropped["repeat"] = dropped.get("repeat", 0) + 1
+                    continue
+                seen.add(_normal(item.question))
+                origin = Origin(step="draft_questions", parents=tuple(s.id for s in seeds if s.text in prompt.text), model=teacher_id, prompt=prompt.id)
+                problems.append(Problem(text=item.question, answer=item.answer, skill=skill, origin=origin))
+                prompts.append(prompt)
+        per_call = len(problems) / calls
+    if len(problems) > wanted:
+        dropped["beyond the number wanted"] = len(problems) - wanted
+    return Drafted(problems=problems[:wanted], prompts=prompts[:wanted], calls=calls, parsed=parsed, dropped=dropped)
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split())

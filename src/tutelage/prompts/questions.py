@@ -1,0 +1,51 @@
+"""Asking for new questions of a task, and reading the reply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tutelage.prompts.dialects import Dialect
+from tutelage.records import Problem, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class DraftedItem:
+    question: str
+    answer: str | None
+    """The teacher's own claim; None where the dialect has no answer in its items."""
+
+
+def render_questions(dialect: Dialect, *, task: str, description: str, seeds: Sequence[Problem], count: int, first_id: int) -> Prompt:
+    """Show `seeds`, numbered from `first_id`, and ask for `count` more (ARTE Sec. 3.1, App. H)."""
+    items = "\n".join(
+        dialect.item.format(id=first_id + i, question=p.text, answer=p.answer if p.answer is not None else "") for i, p in enumerate(seeds)
+    )
+    text = dialect.questions.format(task=task, description=description, items=items, count=count, next_id=first_id + len(seeds))
+    return Prompt.user(text, kind="questions")
+
+
+def parse_questions(dialect: Dialect, text: str) -> list[DraftedItem]:
+    """All well-formed items of a reply, in order; an empty list where nothing could be read (that is data, not an error).
+
+    Models repeat the tags of the request, cut the last item off, or wrap items in code fences: only complete items count,
+    an item that swallowed another's opening tag is dropped.
+    """
+    found = []
+    for match in re.finditer(dialect.item_pattern, text, flags=re.DOTALL | re.MULTILINE):
+        groups = match.groupdict()
+        question = (groups.get("question") or "").strip()
+        answer = groups.get("answer")
+        if not question or "<input>" in question or (answer is not None and ("<" in answer or not answer.strip())):
+            continue
+        found.append(DraftedItem(question, answer.strip() if answer is not None else None))
+    return found
+
+
+def example() -> str:
+    """A reply with five items in the English form; planning answers with it."""
+    return "\n".join(
+        f"<example id={i}>\n<input>\nA shelf holds {i} rows of 4 cups and 2 more. How many cups?\n</input>\n<target>\n{4 * i + 2}\n</target>\n</example>"
+        for i in range(4, 9)
+    )

@@ -1,0 +1,109 @@
+"""Preference pairs from feedback. Ties, missing feedback and empty groups are skipped and counted, never guessed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from tutelage.records import Feedback, Origin, Pair, Problem, Prompt, Solution
+
+
+def best_worst_pairs(
+    solutions: Sequence[Solution],
+    feedback: Sequence[Feedback],
+    *,
+    prompt: Callable[[Problem], Prompt],
+    min_margin: float = 0.0,
+) -> tuple[list[Pair], dict[str, int]]:
+    """Per problem, its best-liked solution over its least-liked one (ARTE Sec. 3.3, rationale level).
+
+    `prompt` renders what the pair is trained under; giving the plain prompt here is the paper's prompt erasure. A pair needs a
+    margin above `min_margin` (so 0 drops exact ties) and two different texts. Among equals the first in order is taken.
+    """
+    groups: dict[str, list[tuple[Solution, Feedback]]] = {}
+    dropped: dict[str, int] = {}
+    for solution, liked in zip(solutions, feedback, strict=True):
+        if liked.value is None:
+            _count(dropped, "solution without feedback")
+            continue
+        groups.setdefault(solution.problem.id, []).append((solution, liked))
+    pairs = []
+    for group in groups.values():
+        best = max(group, key=lambda x: x[1].value or 0.0)
+        worst = min(group, key=lambda x: x[1].value or 0.0)
+        margin = (best[1].value or 0.0) - (worst[1].value or 0.0)
+        if len(group) < 2:
+            _count(dropped, "problem with one scored solution")
+        elif margin <= min_margin:
+            _count(dropped, f"margin at most {min_margin:g}")
+        elif best[0].text == worst[0].text:
+            _count(dropped, "equal texts")
+        else:
+            origin = Origin(step="best_worst_pairs", parents=(best[0].id, worst[0].id))
+            pairs.append(
+                Pair(
+                    prompt=prompt(best[0].problem),
+                    chosen=best[0].text,
+                    rejected=worst[0].text,
+                    kind="rationale",
+                    margin=margin,
+                    context={"skill": best[0].problem.skill, "chosen": best[0].technique, "rejected": worst[0].technique},
+                    origin=origin,
+                )
+            )
+    return pairs, dropped
+
+
+def top_bottom_pairs(
+    problems: Sequence[Problem],
+    scores: Mapping[str, float | None],
+    *,
+    prompts: Mapping[str, Prompt],
+    write: Callable[[Problem], str],
+    wanted: int,
+    quantile: float = 0.25,
+    rng: random.Random,
+) -> tuple[list[Pair], dict[str, int]]:
+    """Questions drawn from the best-liked `quantile` over questions drawn from the least-liked one (ARTE Sec. 3.3, question level).
+
+    `scores` and `prompts` are keyed by problem id; a pair is trained under the prompt that drafted the chosen question, `write` turns
+    a problem into the text of a reply. Draws are without replacement as long as that is possible. Pairs with no margin are dropped.
+    """
+    ranked = [(s, p) for p in problems if (s := scores.get(p.id)) is not None]
+    dropped = {"question without feedback": len(problems) - len(ranked)} if len(ranked) < len(problems) else {}
+    # Sorting by score alone keeps the order of drafting among ties, which carries no meaning the student could have given it.
+    ranked.sort(key=lambda x: -x[0])
+    cut = int(len(ranked) * quantile)
+    top, bottom = ranked[:cut], ranked[len(ranked) - cut :]
+    if not cut or wanted < 1:
+        return [], dropped
+    pairs = []
+    for best, worst in zip(_draw(top, wanted, rng), _draw(bottom, wanted, rng), strict=True):
+        margin = best[0] - worst[0]
+        if margin <= 0:
+            _count(dropped, "no margin")
+            continue
+        origin = Origin(step="top_bottom_pairs", parents=(best[1].id, worst[1].id))
+        pairs.append(
+            Pair(
+                prompt=prompts[best[1].id],
+                chosen=write(best[1]),
+                rejected=write(worst[1]),
+                kind="question",
+                margin=margin,
+                context={"skill": best[1].skill},
+                origin=origin,
+            )
+        )
+    return pairs, dropped
+
+
+def _draw(items: Sequence[tuple[float, Problem]], wanted: int, rng: random.Random) -> list[tuple[float, Problem]]:
+    drawn: list[tuple[float, Problem]] = []
+    while len(drawn) < wanted:
+        drawn.extend(rng.sample(list(items), k=min(len(items), wanted - len(drawn))))
+    return drawn
+
+
+def _count(dropped: dict[str, int], reason: str) -> None:
+    dropped[reason] = dropped.get(reason, 0) + 1
