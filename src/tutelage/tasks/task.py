@@ -6,18 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.prompts.technique import Technique
 from tutelage.records import Problem, Verdict
 
+__all__ = ["Task", "Technique", "Verify", "by_skill"]
+
 Verify = Callable[[Problem, str], Verdict]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Technique:
-    """One way of asking for a rationale (the paper's hand-written reasoning-technique prompts)."""
-
-    name: str
-    instruction: str
-    """Sentences put into the prompt for instruction followers; models raised on their own dialect get the name as a cue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +48,8 @@ class Task:
     """Per dialect, the wording of this task's cue for models raised on it."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rows left out at load, by reason (malformed, duplicate across splits, named duplicates of published sets)."""
+    malformed: tuple[str, ...] = field(default=(), repr=False)
+    """The rows that could not be read, one line each: line number, what is wrong, what would fix it (the first thousand)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What it was opened with; part of the run's identity."""
 

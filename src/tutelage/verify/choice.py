@@ -1,0 +1,92 @@
+"""One of several given options, named by its letter or by its text."""
+
+from __future__ import annotations
+
+import re
+
+from tutelage.records import Problem, Verdict
+from tutelage.verify.exact import plain
+from tutelage.verify.extract import final_answer, tidy
+
+_LETTERED = re.compile(r"^\(?([A-Za-z])\)?$")
+_LEADING = re.compile(r"^(?:option\s+|choice\s+)?(?:\(([A-Za-z])\)|([A-Z])(?=[).:,\]]|\s*[-–—=]|$)|\[([A-Za-z])\])", re.IGNORECASE)
+_PARENTHESISED = re.compile(r"\(([A-Z])\)")
+
+
+def choice(problem: Problem, text: str, *, choices: tuple[str, ...] = ()) -> Verdict:
+    """Whether `text` settles on the option that is the problem's answer.
+
+    The answer may be given as a letter (`B`, `(B)`) or as an option's text; `extracted` comes back in the same form. Where letter and
+    text of a reply disagree the letter counts. A reply that names several options, or none, is unparsed. `choices` serves problems that
+    do not list their options (the labels of a classification task); such options have no letters.
+    """
+    lettered = not choices
+    choices = choices or problem.choices
+    if problem.answer is None:
+        return Verdict(score=0.0, parsed=False, reason="the problem has no answer to compare with")
+    found = final_answer(text)
+    place, why = (None, "no final answer in the text") if found is None else place_of(found.value, choices, lettered=lettered)
+    if place is None and lettered and (found is None or found.rule == "bare"):
+        place = _last_letter(text, choices)
+    if place is None:
+        return Verdict(score=0.0, extracted=found.value if found else None, parsed=False, reason=why)
+    gold, _ = place_of(problem.answer, choices, lettered=lettered)
+    return Verdict(
+        score=float(place == gold), extracted=_named_like(problem.answer, place, choices), reason=found.rule if found else "letter"
+    )
+
+
+def place_of(value: str, choices: tuple[str, ...], *, lettered: bool = True) -> tuple[int | None, str]:
+    """Index of the option that `value` names; None with the reason where it names none or several."""
+    value = tidy(value)
+    wanted = plain(value)
+    texts = [plain(option) for option in choices]
+    if wanted in texts:
+        return (texts.index(wanted), "") if texts.count(wanted) == 1 else (None, "two options have this text")
+    lettered = lettered and not any(_LETTERED.match(option) for option in choices)
+    letters = {_index(letter) for letter in _PARENTHESISED.findall(value)} if lettered else set()
+    letters = {letter for letter in letters if letter < len(choices)}
+    if len(letters) > 1:
+        return None, "several options are named"
+    leading = _LEADING.match(value) if lettered else None
+    if leading:
+        index = _index(next(group for group in leading.groups() if group))
+        if index < len(choices):
+            return index, ""
+    if letters:
+        return letters.pop(), ""
+    first = [i for i, option in enumerate(texts) if re.match(rf"{re.escape(option)}(?=\s*[,.;:!(\-–—]|$)", wanted)]
+    if len(first) == 1:
+        return first[0], ""
+    mentioned = [i for i, option in enumerate(texts) if option and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", wanted)]
+    # An option inside a longer option that is mentioned too is not a second answer.
+    mentioned = [i for i in mentioned if not any(i != j and texts[i] in texts[j] for j in mentioned)]
+    if len(mentioned) == 1:
+        if re.search(rf"\b(?:not|isn't|never|neither|n't)\s+(?:\w+\s+)?{re.escape(texts[mentioned[0]])}(?!\w)", wanted):
+            return None, "the option is named only to deny it"
+        return mentioned[0], ""
+    return None, "several options are named" if mentioned else "no option is named"
+
+
+def _index(letter: str) -> int:
+    return ord(letter.upper()) - ord("A")
+
+
+def _last_letter(text: str, choices: tuple[str, ...]) -> int | None:
+    """The option whose letter alone, in parentheses, stands in the last line."""
+    lines = text.strip().splitlines()
+    if not lines or any(_LETTERED.match(option) for option in choices):
+        return None
+    letters = {_index(letter) for letter in _PARENTHESISED.findall(lines[-1])} | {
+        _index(m[1]) for m in [_LETTERED.match(tidy(lines[-1]))] if m
+    }
+    letters = {letter for letter in letters if letter < len(choices)}
+    return letters.pop() if len(letters) == 1 else None
+
+
+def _named_like(answer: str, place: int, choices: tuple[str, ...]) -> str:
+    """Option `place` in the form of `answer`: `(B)`, `B`, or the option's text."""
+    if plain(answer) not in [plain(option) for option in choices] and _LETTERED.match(answer.strip()):
+        letter = chr(ord("A") + place)
+        return f"({letter})" if answer.strip().startswith("(") else letter
+    return choices[place]

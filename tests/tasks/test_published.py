@@ -1,0 +1,139 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tutelage.errors import DataError
+from tutelage.records import Problem
+from tutelage.tasks import bbh, open_task
+from tutelage.tasks.splits import same_question
+from tutelage.verify.extract import final_answer
+from tutelage.verify.numeric import numeric, parse_number
+
+DATA = os.environ.get("TUTELAGE_DATA", "")
+needs_data = pytest.mark.skipif(not DATA, reason="TUTELAGE_DATA is not set")
+FORMS = ("<ans>{}</ans>", "so #### {}\n".replace("so ", "so\n"), "Therefore the answer is {}.", "\\boxed{{{}}}", "{}", "**Answer:** {}")
+
+
+def rows_of(task):
+    return (*task.seed, *task.train, *task.validation, *task.test)
+
+
+def others(task, problem, count=3):
+    """Answers of the same sub-task that differ from the problem's own."""
+    found = []
+    for other in rows_of(task):
+        if other.skill == problem.skill and other.answer != problem.answer and other.answer not in found:
+            found.append(other.answer)
+        if len(found) == count:
+            break
+    return found
+
+
+def check_every_row(task, invented):
+    for problem in rows_of(task):
+        for form in FORMS:
+            verdict = task.verify(problem, form.format(problem.answer))
+            assert verdict.right, (problem.text, form, verdict)
+        wrong = (others(task, problem) + invented(problem))[:4]
+        assert len(wrong) >= 3
+        for answer in wrong:
+            assert task.verify(problem, f"<ans>{answer}</ans>").score == 0, (problem.answer, answer)
+        assert not task.verify(problem, "").parsed
+        assert not task.verify(problem, "I do not know.\nIt is too hard.").parsed
+
+
+@needs_data
+def test_gsm8k_gold_passes_and_other_answers_fail_on_all_rows():
+    task = open_task("gsm8k")
+    assert (len(task.seed), len(task.train), len(task.validation), len(task.test)) == (32, 6941, 500, 1319)
+    assert task.dropped == {}
+    for number, problem in enumerate(rows_of(task)):
+        gold = int(problem.answer)
+        assert task.verify(problem, FORMS[number % len(FORMS)].format(f"${gold:,}.00")).right
+        assert task.verify(problem, problem.context["solution"] + f"\n#### {gold:,}").right
+        for wrong in (gold + 1, -gold if gold else 7, f"{gold}.5", f"{gold}1"):
+            assert task.verify(problem, f"<ans>{wrong}</ans>").score == 0
+        assert not task.verify(problem, "").parsed
+
+
+@needs_data
+def test_every_bbh_row():
+    task = open_task("bbh/*")
+    present = len(list((Path(DATA) / "bbh").glob("*.json")))
+    assert len(task.skills) == present == 8
+    assert len(rows_of(task)) == 250 * present
+    assert task.dropped == {}
+    assert len({same_question(p) for p in rows_of(task)}) == len(rows_of(task))
+
+    def invented(problem):
+        if problem.skill == "word_sorting":
+            words = problem.answer.split()
+            return [" ".join(words[::-1]), " ".join(words[1:]), " ".join([*words, "zebra"])]
+        return ["maybe", "(Z)", "none of these", f"{problem.answer}5"]
+
+    check_every_row(task, invented)
+
+
+@needs_data
+def test_bbh_alone_has_its_own_techniques_and_sizes():
+    task = open_task("bbh/navigate", {"test_size": 50})
+    assert (len(task.seed), len(task.train), len(task.validation), len(task.test)) == (10, 40, 80, 50)
+    assert [t.name for t in task.techniques] == ["expert", "rules", "bare", "exam"]
+    assert task.chance == 0.5
+    assert open_task("bbh/date_understanding").chance == pytest.approx(1 / 6, abs=0.05)
+
+
+@needs_data
+def test_published_marks_of_all_real_generations():
+    rows = [json.loads(line) for line in (Path(DATA) / "gsm8k/model_solutions.jsonl").read_bytes().splitlines()]
+    judged = 0
+    for row in rows:
+        problem = Problem(text=row["question"], answer=row["ground_truth"].rpartition("A:")[2].strip())
+        for name, written in row.items():
+            if name not in ("question", "ground_truth"):
+                judged += 1
+                assert numeric(problem, written["solution"]).right == written["is_correct"], (name, row["question"])
+    assert judged == 5276
+
+
+@needs_data
+def test_recorded_answers_of_a_large_model_are_parsed_as_recorded():
+    parsed = unparsed = 0
+    for path in sorted((Path(DATA) / "bbh_recorded").glob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            row = json.loads(line)
+            found = final_answer(row["rationale"])
+            assert (found.value if found else None) == row["answer"], row["question"]
+            words = bbh.KINDS[path.stem].words
+            problem = Problem(text=row["question"], answer=row["target"], skill=path.stem, choices=bbh.options_of(row["question"], words))
+            verdict = bbh.verify(problem, row["rationale"])
+            if row["answer"] is None:
+                unparsed += 1
+                assert not verdict.parsed
+            else:
+                parsed += 1
+                same = verdict.extracted == row["answer"] or parse_number(verdict.extracted) == parse_number(row["answer"])
+                assert verdict.parsed
+                assert same
+                assert verdict.right == (row["answer"].replace(",", "") == row["target"])
+    assert (parsed, unparsed) == (1487, 13)
+
+
+def test_missing_data_names_the_variable_and_the_file(tmp_path, monkeypatch):
+    monkeypatch.delenv("TUTELAGE_DATA", raising=False)
+    with pytest.raises(DataError, match="TUTELAGE_DATA is not set"):
+        open_task("gsm8k")
+    monkeypatch.setenv("TUTELAGE_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=r"gsm8k/train\.jsonl"):
+        open_task("gsm8k")
+    with pytest.raises(DataError, match="BIG-Bench Hard"):
+        open_task("bbh/*")
+
+
+def test_options_of_every_published_layout():
+    assert bbh.options_of("q\nOptions:\n(A) x y\n(B) z") == ("x y", "z")
+    assert bbh.options_of("q\nOptions:\n- valid \n- invalid") == ("valid", "invalid")
+    assert bbh.options_of("no options", ("Yes", "No")) == ("Yes", "No")
+    assert len(bbh.KINDS) == 27
