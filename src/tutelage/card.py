@@ -49,6 +49,8 @@ class Card:
     claims: tuple[Claim, ...] = ()
     deviations: tuple[str, ...] = ()
     """Where this differs from the paper, one line each."""
+    version: int = 1
+    """Raised when a change of the recipe can change its results: it is part of every run's identity."""
     demo_arms: tuple[str, ...] = ()
     """The arms run when none are named; all of them where this is empty."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tutelage.capabilities import Generates, Sampling
 from tutelage.prompts.dialects import Dialect
 from tutelage.prompts.questions import parse_questions, render_questions
 from tutelage.records import Origin, Problem, Prompt
+from tutelage.tasks.task import by_skill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +85,54 @@ def draft_questions(
 
 def _normal(text: str) -> str:
     return " ".join(text.lower().split())
+
+
+def draft_by_skill(
+    teacher: Generates,
+    seeds: Sequence[Problem],
+    *,
+    wanted: int,
+    task: str,
+    description: str,
+    dialect: Dialect,
+    sampling: Sampling,
+    rng: Callable[[str], random.Random],
+    teacher_id: str,
+    seeds_per_prompt: int = 3,
+    items_per_call: int = 5,
+    patience: float = 4.0,
+    known: Sequence[Problem] = (),
+) -> Drafted:
+    """`wanted` questions for each skill of the seeds. `patience` bounds the calls per skill: that many times what a perfect writer needs."""
+    groups = by_skill(seeds)
+    parts = []
+    for index, (skill, mine) in enumerate(groups.items()):
+        parts.append(
+            draft_questions(
+                teacher,
+                mine,
+                wanted=wanted,
+                task=skill or task,
+                description=description,
+                dialect=dialect,
+                # Skills may share wording; their noise must not be shared.
+                sampling=replace(sampling, seed=None if sampling.seed is None else sampling.seed + 1_000_003 * index),
+                rng=rng(skill),
+                teacher_id=teacher_id,
+                seeds_per_prompt=seeds_per_prompt,
+                items_per_call=items_per_call,
+                calls_at_most=math.ceil(patience * wanted / items_per_call) + 1,
+                known=[p for p in known if p.skill == skill],
+            )
+        )
+    dropped: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    return Drafted(
+        problems=[p for part in parts for p in part.problems],
+        prompts=[p for part in parts for p in part.prompts],
+        calls=sum(part.calls for part in parts),
+        parsed=sum(part.parsed for part in parts),
+        dropped=dropped,
+    )

@@ -40,6 +40,8 @@ class Task:
     """Task-specific technique prompts; recipes fall back to general ones where this is empty."""
     answer_format: str = "the final answer between <ans> and </ans>"
     """Told to instruction followers, and what the verifier looks for first."""
+    bare_answer: str = "<ans>{answer}</ans>"
+    """The shortest text that states an answer; field: answer."""
     templated: bool = False
     """Questions repeat templates: decontamination means normalised equality, not n-grams."""
     solve: Callable[[Problem], str | None] | None = field(default=None, repr=False)
@@ -52,6 +54,10 @@ class Task:
     """The rows that could not be read, one line each: line number, what is wrong, what would fix it (the first thousand)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What it was opened with; part of the run's identity."""
+
+    def answer_only(self, answer: str) -> str:
+        """The shortest text whose answer the verifier reads: what a student taught without rationales writes."""
+        return self.bare_answer.format(answer=answer)
 
     @property
     def skills(self) -> tuple[str, ...]:

@@ -1,0 +1,246 @@
+"""One typer application; errors of ours become one message and the exit code of their kind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tutelage.errors import SettingsError, TutelageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Teach small language models with large ones, and let the small ones answer back.",
+)
+
+INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+TaskName = Annotated[str, typer.Option("--task", help="folds/*, gsm8k, bbh/NAME, file:PATH, ...")]
+Teacher = Annotated[str | None, typer.Option("--teacher", help="bundled:teacher, hf:DIR, openai:MODEL@URL, recorded:FILE")]
+Student = Annotated[str | None, typer.Option("--student", help="bundled:student or hf:DIR")]
+Pool = Annotated[list[str] | None, typer.Option("--pool", help="Another model for item response; may be repeated.")]
+Seed = Annotated[list[int] | None, typer.Option("--seed", help="A seed; may be repeated.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds: 0, 1, 2, ...")]
+Preset = Annotated[str | None, typer.Option("--preset", help="paper, laptop or toy; laptop by default when the student is bundled, else paper.")]
+Toy = Annotated[bool, typer.Option("--toy", help="Short for --preset toy: seconds, to see that everything runs.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the recipe (nested: sft.lr=1e-4); may be repeated.")]
+TaskSets = Annotated[list[str] | None, typer.Option("--task-set", help="NAME=VALUE, an option of the task (a column name, sizes); may be repeated.")]
+Arms = Annotated[list[str] | None, typer.Option("--arm", help="An arm of the recipe, or `all`; may be repeated.")]
+TestLimit = Annotated[int | None, typer.Option("--test-limit", help="Evaluate on that many test problems only.", min=1)]
+
+
+@app.command("list")
+def list_recipes(as_json: Json = False) -> None:
+    """The recipes, one line each."""
+    from tutelage.recipes import load_recipe, recipe_names
+
+    recipes = [load_recipe(name) for name in recipe_names()]
+    if as_json:
+        _print_json([{"name": r.name, "title": r.card.title, "kind": r.card.kind, "family": r.card.family, "claim": r.card.claim, "arms": list(r.arms)} for r in recipes])
+        return
+    width = max(len(r.name) for r in recipes)
+    for recipe in recipes:
+        print(f"{recipe.name:<{width}}  {recipe.card.claim}")
+
+
+@app.command()
+def show(recipe: str, as_json: Json = False) -> None:
+    """One recipe: its algorithm, arms, settings with their sources, and what the paper reports."""
+    from tutelage.cli.show import card_as_dict, card_as_text
+    from tutelage.recipes import load_recipe
+
+    found = load_recipe(recipe)
+    if as_json:
+        _print_json(card_as_dict(found))
+    else:
+        print(card_as_text(found))
+
+
+@app.command()
+def run(
+    recipe: str,
+    task: TaskName,
+    teacher: Teacher = None,
+    student: Student = None,
+    pool: Pool = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    preset: Preset = None,
+    toy: Toy = False,
+    sets: Sets = None,
+    task_sets: TaskSets = None,
+    arm: Arms = None,
+    test_limit: TestLimit = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Processes; two by default, at most one per seed.", min=1)] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Hard cap, for example calls=2000,tokens=1e6,usd=5,minutes=30.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; runs/<recipe>-<id> by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe. The same command again continues what was interrupted and repeats nothing."""
+    from tutelage.cli.progress import watching
+    from tutelage.cli.table import print_outcome
+    from tutelage.experiments.run import run_request
+
+    request = _request(recipe, task, teacher, student, pool, seed, seeds, preset, toy, sets, task_sets, arm, test_limit)
+    command = shlex.join(["tutelage", *sys.argv[1:]])
+    if not as_json:
+        print(f"{request.recipe.name} on {request.task.name}: {len(request.arms)} arms, seeds {', '.join(map(str, request.seeds))}, preset {request.preset}", flush=True)
+    with watching(request, quiet=as_json) as watch:
+        outcome = run_request(request, out=out, jobs=jobs, budget=budget, command=command, watch=watch)
+    print_outcome(request, outcome, as_json=as_json)
+    if outcome.refused:
+        raise typer.Exit(4)
+
+
+@app.command()
+def plan(
+    recipe: str,
+    task: TaskName,
+    teacher: Teacher = None,
+    student: Student = None,
+    pool: Pool = None,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    preset: Preset = None,
+    toy: Toy = False,
+    sets: Sets = None,
+    task_sets: TaskSets = None,
+    arm: Arms = None,
+    test_limit: TestLimit = None,
+    as_json: Json = False,
+) -> None:
+    """What a run would ask and train, before anything is spent: calls and tokens per role and arm, as a range."""
+    from tutelage.cli.table import print_plan
+    from tutelage.experiments.plan import plan_request
+
+    request = _request(recipe, task, teacher, student, pool, seed, seeds, preset, toy, sets, task_sets, arm, test_limit)
+    print_plan(request, plan_request(request), as_json=as_json)
+
+
+@app.command()
+def report(folder: Path, as_json: Json = False) -> None:
+    """Write report.html and report.md of a run folder again, and say where they are."""
+    from tutelage.report import summarise, write_report
+
+    _run_folder(folder)
+    html, markdown = write_report(folder)
+    if as_json:
+        _print_json(summarise(folder))
+    else:
+        print(html)
+        print(markdown)
+
+
+@app.command()
+def export(
+    folder: Path,
+    to: Annotated[str, typer.Option("--to", help="trl: JSONL with the columns that TRL reads.")] = "trl",
+    arm: Annotated[str | None, typer.Option("--arm", help="The card's main arm by default.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="The first seed by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; FOLDER/export by default.")] = None,
+) -> None:
+    """The tailored data as other tools read it, and the student as a normal Hugging Face checkpoint, each with a card."""
+    from tutelage.report import export as write_export
+
+    _run_folder(folder)
+    for path in write_export(folder, to=to, arm=arm, seed=seed, out=out):
+        print(path)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed and reachable here, and what that allows."""
+    from tutelage.cli.doctor import examine, print_findings
+
+    findings = examine()
+    if as_json:
+        _print_json(findings)
+    else:
+        print_findings(findings)
+
+
+def _request(
+    recipe: str, task: str, teacher: str | None, student: str | None, pool: list[str] | None, seed: list[int] | None, seeds: int | None,
+    preset: str | None, toy: bool, sets: list[str] | None, task_sets: list[str] | None, arm: list[str] | None, test_limit: int | None,
+) -> Any:  # fmt: skip
+    from tutelage.experiments.request import resolve_request
+
+    if seed and seeds:
+        raise SettingsError("--seed and --seeds name the seeds twice", fix="use one of them")
+    if seeds is not None and seeds < 1:
+        raise SettingsError("--seeds must be at least 1", got=seeds)
+    if toy and preset not in (None, "toy"):
+        raise SettingsError("--toy and --preset disagree", got=preset, fix="use one of them")
+    return resolve_request(
+        recipe,
+        task=task,
+        teacher=teacher,
+        student=student,
+        pool=pool or (),
+        arms=arm or (),
+        seeds=seed or range(seeds if seeds is not None else 1),
+        preset="toy" if toy else preset,
+        overrides=_pairs(sets, "--set"),
+        task_options=_pairs(task_sets, "--task-set"),
+        test_limit=test_limit,
+    )
+
+
+def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
+    from tutelage.experiments.request import parse_value
+
+    pairs = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise SettingsError(f"{option} takes NAME=VALUE", got=text)
+        pairs[name.strip()] = parse_value(value)
+    return pairs
+
+
+def _run_folder(folder: Path) -> None:
+    if not (folder / "run.json").exists():
+        raise SettingsError("this is not a run folder: it has no run.json", got=folder, fix="name a folder that `tutelage run` printed, usually runs/<recipe>-<id>")
+
+
+def _print_json(value: Any) -> None:
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
+    sys.stdout.buffer.flush()
+
+
+def main() -> int:
+    """The entry point: exit codes are those of `errors` (2 usage, 3 budget, 4 quality gate, 5 missing, 130 interrupted)."""
+    try:
+        app(standalone_mode=False)
+    except TutelageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: what was answered is kept; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    except typer.Exit as done:
+        return done.exit_code
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is None:
+            raise
+        # click's usage errors: unknown option, missing argument, wrong type
+        print(f"error: {usage()}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

@@ -1,0 +1,74 @@
+"""One recipe as text or JSON: what a reader of the paper, or of nothing, needs before running it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from dataclasses import asdict, fields
+from typing import Any
+
+from tutelage.recipes import Recipe
+
+
+def field_docs(settings: type) -> dict[str, str]:
+    """The docstring under each field: what it is and where its default is from. Read from the source, so that it is written once."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
+    docs: dict[str, str] = {}
+    body = getattr(tree, "body", [])
+    for here, following in zip(body, body[1:], strict=False):
+        if isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name) and isinstance(following, ast.Expr):
+            value = following.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                docs[here.target.id] = " ".join(value.value.split())
+    return docs
+
+
+def card_as_dict(recipe: Recipe) -> dict[str, Any]:
+    docs = field_docs(recipe.settings)
+    defaults = recipe.settings()
+    return {
+        "name": recipe.name,
+        "doc": recipe.doc.strip(),
+        "card": asdict(recipe.card),
+        "arms": {name: asdict(arm) for name, arm in recipe.arms.items()},
+        "settings": {
+            f.name: {"paper": _plain(getattr(defaults, f.name)), "laptop": _plain(recipe.laptop.get(f.name, getattr(defaults, f.name))), "doc": docs.get(f.name, "")}
+            for f in fields(recipe.settings)
+        },
+    }
+
+
+def card_as_text(recipe: Recipe) -> str:
+    card = recipe.card
+    lines = [card.title, "", recipe.doc.strip(), "", "Needs"]
+    lines += [f"  {role}: {', '.join(needs)}" for role, needs in card.needs.items()]
+    lines += ["", "Arms"]
+    width = max(len(name) for name in recipe.arms)
+    marks = {card.arm: " (the system)", card.baseline: " (the baseline)"}
+    lines += [f"  {name:<{width}}  {arm.summary}{marks.get(name, '')}" for name, arm in recipe.arms.items()]
+    if card.claims:
+        lines += ["", "Published"]
+        lines += [f"  {claim.what}: {claim.published} ({claim.where})" for claim in card.claims]
+    if card.deviations:
+        lines += ["", "Deviations"]
+        lines += [textwrap.fill(d, 130, initial_indent="  - ", subsequent_indent="    ") for d in card.deviations]
+    lines += ["", "Settings (default, then --preset laptop where it differs)"]
+    docs, defaults = field_docs(recipe.settings), recipe.settings()
+    for f in fields(recipe.settings):
+        default = _short(getattr(defaults, f.name))
+        laptop = f" | laptop {_short(recipe.laptop[f.name])}" if f.name in recipe.laptop else ""
+        lines.append(f"  {f.name} = {default}{laptop}")
+        lines.append(textwrap.fill(docs.get(f.name, ""), 130, initial_indent="      ", subsequent_indent="      "))
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _short(value: Any) -> str:
+    if not hasattr(value, "__dataclass_fields__"):
+        return repr(value)
+    changed = [f"{f.name}={getattr(value, f.name)!r}" for f in fields(value) if getattr(value, f.name) != f.default]
+    return f"{type(value).__name__}({', '.join(changed)})"

@@ -1,0 +1,72 @@
+"""Score a model on problems, keeping every item so that arms can be compared pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tutelage.capabilities import Generates, Sampling
+from tutelage.errors import DataError
+from tutelage.hashing import content_id
+from tutelage.prompts.wording import Wording
+from tutelage.records import Origin, Problem, Scorecard
+from tutelage.tasks.task import Task
+
+
+def worked_examples(task: Task, skill: str, shots: int) -> list[tuple[str, str]]:
+    """The first `shots` seed problems of a skill as (question, rationale): with the rationale the task ships, else its bare answer."""
+    shown = [p for p in task.seed if p.skill == skill and p.answer is not None][:shots]
+    if len(shown) < shots:
+        raise DataError(f"{shots}-shot evaluation needs {shots} labelled seed problems of skill '{skill}'", got=len(shown), fix="lower the number of shots")
+    return [(p.text, str(p.context.get("rationale") or task.answer_only(p.answer or ""))) for p in shown]
+
+
+def evaluate(
+    model: Generates,
+    *,
+    name: str,
+    task: Task,
+    problems: Sequence[Problem],
+    wording: Wording,
+    sampling: Sampling,
+    model_id: str,
+    shots: int = 0,
+    seed: int = 0,
+    arm: str = "",
+) -> Scorecard:
+    """Greedy accuracy over `problems`. An answer that cannot be parsed scores 0 and lowers `parsed`; the two are shown apart."""
+    renders = {skill: wording.shots(worked_examples(task, skill, shots)) for skill in {p.skill for p in problems}}
+    prompts = [renders[p.skill](p) for p in problems]
+    replies = model.generate(prompts, sampling)
+    verdicts = [task.verify(p, reply[0].text) for p, reply in zip(problems, replies, strict=True)]
+    scores = tuple(v.score if v.parsed else 0.0 for v in verdicts)
+    skills: dict[str, list[float]] = {}
+    for problem, score in zip(problems, scores, strict=True):
+        skills.setdefault(problem.skill, []).append(score)
+    fingerprint = content_id(
+        {
+            "task": task.name,
+            "version": task.version,
+            "items": [p.id for p in problems],
+            "prompts": [p.id for p in prompts],
+            "shots": shots,
+            "decoding": {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "stop": sampling.stop},
+        }
+    )
+    n = len(problems)
+    return Scorecard(
+        name=name,
+        task=task.name,
+        task_version=task.version,
+        model=model_id,
+        value=sum(scores) / n if n else 0.0,
+        n=n,
+        parsed=sum(v.parsed for v in verdicts) / n if n else 0.0,
+        shots=shots,
+        items=tuple(p.id for p in problems),
+        scores=scores,
+        by_skill={skill: sum(s) / len(s) for skill, s in sorted(skills.items())},
+        fingerprint=fingerprint,
+        seed=seed,
+        arm=arm,
+        origin=Origin(step="evaluate", parents=(model_id,), model=model_id),
+    )

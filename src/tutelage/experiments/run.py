@@ -1,0 +1,314 @@
+"""Run a request: a process per seed, arms one after the other, everything durable, the report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tutelage import errors
+from tutelage.backends.wrappers import Cached
+from tutelage.capabilities import ModelFacts
+from tutelage.errors import BudgetExhausted, InternalError, QualityGate, SettingsError, TutelageError
+from tutelage.experiments.request import Request, resolve_request
+from tutelage.journal.cache import CallCache
+from tutelage.journal.folder import ArmJournal, write_whole
+from tutelage.journal.ledger import Budget, Ledger
+from tutelage.lab import Lab
+from tutelage.records import Example, ModelRef, Scorecard
+
+Watch = Callable[[int, str, str, int, int], None]
+"""(seed, arm, step, done, total)"""
+
+
+def unwatched(seed: int, arm: str, step: str, done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run left behind."""
+
+    folder: Path
+    scorecards: list[Scorecard]
+    student: ModelRef | None
+    """The student taught by the card's main arm under the first seed, where that arm was run."""
+    dataset: list[Example]
+    """What it was taught."""
+    refused: Mapping[str, str]
+    """`seed/arm` -> why a quality gate stopped it."""
+    calls: int
+    """Model calls that were not answered from the cache, over all roles, in this invocation."""
+    fits: int
+    """Trainings done in this invocation."""
+
+
+def run_folder(request: Request, out: Path | None) -> Path:
+    """The folder of this request: `runs/<recipe>-<id>` unless named; a named folder of another run is refused."""
+    folder = out or Path(os.environ.get("TUTELAGE_RUNS", "runs")) / f"{request.recipe.name}-{request.id.split('-')[1][:10]}"
+    held = folder / "run.json"
+    if held.exists():
+        there = orjson.loads(held.read_bytes())["identity"]
+        if there != orjson.loads(orjson.dumps(request.identity)):
+            wanted = orjson.loads(orjson.dumps(request.identity))
+            differ = [f"{k}: there {there.get(k)!r}, here {wanted.get(k)!r}" for k in wanted if there.get(k) != wanted.get(k)]
+            raise SettingsError(f"folder {folder} holds another run", got="; ".join(differ)[:600], fix="name another --out folder, or leave it out")
+    return folder
+
+
+def run_request(
+    request: Request,
+    *,
+    out: Path | None = None,
+    jobs: int | None = None,
+    budget: str | None = None,
+    command: str = "",
+    watch: Watch = unwatched,
+) -> Outcome:
+    """Run all arms under all seeds and write the report. Finished arms are not touched again; interrupted ones replay from the cache."""
+    folder = run_folder(request, out)
+    _write_run(request, folder, command)
+    todo = [seed for seed in request.seeds if any(not _journal(folder, seed, arm).done() for arm in request.arms)]
+    jobs = max(1, min(jobs or min(2, os.cpu_count() or 1), len(todo) or 1))
+    calls = fits = 0
+    try:
+        if todo and jobs == 1:
+            for seed in todo:
+                done = run_seed(request, folder, seed, budget=budget, watch=watch)
+                calls, fits = calls + done["calls"], fits + done["fits"]
+        elif todo:
+            for done in _in_processes(folder, todo, jobs, budget, watch):
+                calls, fits = calls + done["calls"], fits + done["fits"]
+    finally:
+        _write_report(folder)
+    return _outcome(request, folder, calls, fits)
+
+
+def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = None, watch: Watch = unwatched) -> dict[str, int]:
+    """All unfinished arms of one seed in this process. Returns how many uncached calls and fits it took."""
+    with CallCache(cache_path()) as cache, Ledger(folder / "ledger.sqlite", budget=Budget.parse(budget) if budget else None) as ledger:
+        opened: dict[str, Any] = {}
+        fits = 0
+        before = ledger.physical().calls
+
+        def train(**given: Any) -> Mapping[str, Any]:
+            nonlocal fits
+            fits += 1
+            return _train(**given)
+
+        for arm in request.arms:
+            journal = _journal(folder, seed, arm)
+            if journal.done():
+                continue
+            _run_arm(request, folder, seed, arm, journal, cache, ledger, opened, train, watch)
+        return {"calls": ledger.physical().calls - before, "fits": fits}
+
+
+def _run_arm(
+    request: Request, folder: Path, seed: int, arm: str, journal: ArmJournal, cache: CallCache, ledger: Ledger, opened: dict[str, Any],
+    train: Callable[..., Mapping[str, Any]], watch: Watch,
+) -> None:  # fmt: skip
+    journal.start()
+    now = {"step": "start"}
+
+    def progress(step: str, done: int, total: int) -> None:
+        now["step"] = step
+        watch(seed, arm, step, done, total)
+
+    def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> Cached:
+        return Cached(
+            _opener(opened, ref), ref, cache=cache, ledger=ledger, role=role, arm=arm, progress=lambda done, total: watch(seed, arm, f"{role}: {now['step']}", done, total)
+        )
+
+    lab = Lab(
+        task=request.task, models=request.models, open_role=open_role, journal=journal, fits=folder / "fits", arm=arm, seed=seed, train=train,
+        progress=progress, test_limit=request.test_limit,
+    )  # fmt: skip
+    started = time.monotonic()
+    try:
+        request.recipe.run(lab, request.arm_settings(arm))
+    except QualityGate as gate:
+        _write_costs(journal, ledger, arm, lab)
+        journal.event("refused", message=gate.message, got=None if gate.got is None else str(gate.got), fix=gate.fix)
+    else:
+        _write_costs(journal, ledger, arm, lab)
+        journal.event("elapsed", seconds=round(time.monotonic() - started, 3))
+        lab.finish()
+
+
+def cache_path() -> Path:
+    """One call cache per workspace."""
+    return Path(os.environ.get("TUTELAGE_CACHE", "runs/cache.sqlite"))
+
+
+def _opener(opened: dict[str, Any], ref: ModelRef) -> Callable[[], Any]:
+    def open_once() -> Any:
+        if ref.id not in opened:
+            from tutelage import backends
+
+            opened[ref.id] = backends.open_backend(ref)
+        return opened[ref.id]
+
+    return open_once
+
+
+def _train(*, model: ModelRef, out: Path, **given: Any) -> dict[str, Any]:
+    from tutelage.train.fit import fit
+
+    return fit(model=model, out=out, **given)
+
+
+def _write_costs(journal: ArmJournal, ledger: Ledger, arm: str, lab: Lab) -> None:
+    """Per role: what the arm asked for (comparable between arms), and what had to be computed or paid for it so far."""
+    for role in dict.fromkeys(lab.roles):
+        asked, paid = ledger.logical(role=role, arm=arm), ledger.physical(role=role, arm=arm)
+        if asked.calls:
+            journal.event(
+                "cost", role=role, calls=asked.calls, prompt_tokens=asked.prompt_tokens, completion_tokens=asked.completion_tokens,
+                physical_calls=paid.calls, seconds=round(paid.seconds, 3), usd=paid.usd,
+            )  # fmt: skip
+
+
+def _journal(folder: Path, seed: int, arm: str) -> ArmJournal:
+    return ArmJournal(folder / "seeds" / str(seed) / arm)
+
+
+def _write_run(request: Request, folder: Path, command: str) -> None:
+    if (folder / "run.json").exists():
+        return
+    task, card = request.task, request.recipe.card
+    body = {
+        "identity": request.identity,
+        "id": request.id,
+        "recipe": request.recipe.name,
+        "title": card.title,
+        "card": {**asdict(card), "doc": request.recipe.doc},
+        "settings": asdict(request.settings),
+        "arms": {name: {"summary": a.summary, "changes": dict(a.changes), "control": a.control} for name, a in request.recipe.arms.items() if name in request.arms},
+        "seeds": list(request.seeds),
+        "preset": request.preset,
+        "task": {
+            "name": task.name, "version": task.version, "licence": task.licence, "chance": task.chance, "description": task.description,
+            "answer_format": task.answer_format, "templated": task.templated, "options": dict(task.options), "dropped": dict(task.dropped),
+            "splits": {"seed": len(task.seed), "train": len(task.train), "validation": len(task.validation), "test": len(task.test[: request.test_limit])},
+            "skills": list(task.skills), "solver": task.solve is not None,
+        },
+        "models": {role: {"name": ref.name, "id": ref.id, "facts": {**asdict(facts), "capabilities": sorted(facts.capabilities)}} for role, (ref, facts) in request.models.items()},
+        "asked": dict(request.asked),
+        "command": command,
+        "versions": {name: _version(name) for name in ("tutelage", "torch", "transformers", "peft", "accelerate", "numpy")},
+    }  # fmt: skip
+    write_whole(folder / "run.json", orjson.dumps(body, option=orjson.OPT_INDENT_2))
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _write_report(folder: Path) -> None:
+    from tutelage.report import write_report
+
+    write_report(folder)
+
+
+def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
+    cards: list[Scorecard] = []
+    refused: dict[str, str] = {}
+    student: ModelRef | None = None
+    dataset: list[Example] = []
+    for seed in request.seeds:
+        for arm in request.arms:
+            journal = _journal(folder, seed, arm)
+            cards += [c for c in journal.records("scorecards") if isinstance(c, Scorecard)]
+            for event in journal.events():
+                if event["event"] == "refused":
+                    refused[f"{seed}/{arm}"] = " ".join(filter(None, (event["message"], event.get("got"))))
+                if event["event"] == "fit" and event["role"] == "student" and arm == request.recipe.card.arm and student is None:
+                    fit = orjson.loads((folder / "fits" / event["key"] / "fit.json").read_bytes())
+                    student = ModelRef(name=f"fit:{event['key']}", digest=fit["digest"], path=str(folder / "fits" / event["key"]), adapter_of=fit.get("adapter_of"))
+                    dataset = [r for r in journal.records("examples") if isinstance(r, Example)]
+    return Outcome(folder=folder, scorecards=cards, student=student, dataset=dataset, refused=refused, calls=calls, fits=fits)
+
+
+# -- processes -----------------------------------------------------------------------------------------------------------------
+
+
+def _in_processes(folder: Path, seeds: Sequence[int], jobs: int, budget: str | None, watch: Watch) -> list[dict[str, int]]:
+    """Run seeds in `jobs` processes of one thread. Children end when this process ends: they read their standard input and stop at its end."""
+    waiting = list(seeds)
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    results: dict[int, dict[str, Any]] = {}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+    def listen(seed: int, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdout is not None
+        for line in child.stdout:
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+            if "step" in row:
+                watch(seed, row["arm"], row["step"], row["done"], row["total"])
+            else:
+                results[seed] = row
+
+    listeners: list[threading.Thread] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                seed = waiting.pop(0)
+                command = [sys.executable, "-m", "tutelage.experiments.worker", str(folder), str(seed), *([budget] if budget else [])]
+                child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
+                running[seed] = child
+                listener = threading.Thread(target=listen, args=(seed, child), daemon=True)
+                listener.start()
+                listeners.append(listener)
+            time.sleep(0.02)
+            for seed, child in list(running.items()):
+                if child.poll() is not None:
+                    del running[seed]
+                    for listener in listeners:
+                        listener.join(timeout=5)
+                    _check(seed, child.returncode, results.get(seed), folder)
+    finally:
+        for child in running.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+        for child in running.values():
+            child.wait()
+    return [results[seed] for seed in seeds]
+
+
+def _check(seed: int, code: int, result: dict[str, Any] | None, folder: Path) -> None:
+    if code == 0 and result is not None and "calls" in result:
+        return
+    if result is not None and "error" in result:
+        kind = getattr(errors, result["error"], InternalError)
+        raise kind(result["message"], got=result.get("got"), fix=result.get("fix"))
+    raise InternalError(f"the process of seed {seed} ended without a result", got=f"exit {code}", fix=f"see {folder}/seeds/{seed}/crash.txt; the same command continues")
+
+
+def request_of(folder: Path) -> Request:
+    """The request that a run folder was made for, resolved again."""
+    asked = orjson.loads((folder / "run.json").read_bytes())["asked"]
+    request = resolve_request(asked.pop("recipe"), **asked)
+    held = orjson.loads((folder / "run.json").read_bytes())["identity"]
+    if held != orjson.loads(orjson.dumps(request.identity)):
+        raise SettingsError(f"folder {folder} was made from other models or data than those of the same names now", fix="start a new run, or bring the old files back")
+    return request
+
+
+__all__ = ["BudgetExhausted", "Outcome", "TutelageError", "request_of", "run_request", "run_seed"]

@@ -1,0 +1,265 @@
+"""What one arm under one seed holds and hands to its recipe: the task without its test rows, the roles, the journal and the ways to spend.
+
+Every model call goes through a role and is cached by all that could change its answer; every fit is keyed the same way. Running the same
+recipe again therefore replays what is done and continues where it stopped; no recipe holds resume code.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import orjson
+
+from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
+from tutelage.errors import CapabilityError, InternalError
+from tutelage.evaluate import evaluate
+from tutelage.hashing import content_id
+from tutelage.journal.folder import ArmJournal, write_whole
+from tutelage.prompts.dialects import DIALECTS
+from tutelage.prompts.wording import Wording
+from tutelage.records import ModelRef, Origin, Problem, Prompt, Record, Scorecard
+from tutelage.seeds import derive, stream
+from tutelage.tasks.task import Task
+
+if TYPE_CHECKING:
+    from tutelage.train import FitSettings
+
+R = TypeVar("R", bound=Record)
+
+Progress = Callable[[str, int, int], None]
+"""(step, done, total)"""
+
+
+def silent(step: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+class Model(Protocol):
+    """A cached, counted model: what a role calls."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]: ...
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]: ...
+    def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]: ...
+
+
+OpenRole = Callable[[str, ModelRef, ModelFacts], Model]
+"""(role, ref, facts) -> model; opens nothing until its first uncached call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A frozen handle on one model in one role. Training returns another handle; this one never changes its weights."""
+
+    name: str
+    ref: ModelRef
+    facts: ModelFacts
+    wording: Wording
+    _model: Model = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.ref.id
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        self._need("generate")
+        return self._model.generate(prompts, sampling)
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]:
+        self._need("score")
+        return self._model.score(prompts, completions)
+
+    def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        self._need("embed")
+        return self._model.embed(texts)
+
+    def _need(self, capability: str) -> None:
+        if capability not in self.facts.capabilities:
+            raise CapabilityError(f"the {self.name} cannot {capability}", got=self.ref.name, fix="choose a model or an arm that does not need it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What `lab.fit` needs to know of finished training; written as fit.json beside the weights."""
+
+    ref: ModelRef
+    summary: Mapping[str, Any]
+
+
+class Lab:
+    """Handed to `run(lab, settings)`. `task` has no test rows; they are read by `lab.evaluate` alone."""
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        models: Mapping[str, tuple[ModelRef, ModelFacts]],
+        open_role: OpenRole,
+        journal: ArmJournal,
+        fits: Path,
+        arm: str,
+        seed: int,
+        train: Callable[..., Mapping[str, Any]] | None = None,
+        progress: Progress = silent,
+        test_limit: int | None = None,
+    ) -> None:
+        self.task = replace(task, test=())
+        self.arm = arm
+        self.seed = seed
+        self.progress = progress
+        self._test = task.test[:test_limit]
+        self._journal = journal
+        self._fits = fits
+        self._open_role = open_role
+        self._train = train
+        self._scorecards: list[Scorecard] = []
+        self._kept: list[str] = []
+        self.roles = {name: self.role(name, ref, facts) for name, (ref, facts) in models.items()}
+
+    # -- roles -----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def teacher(self) -> Role:
+        return self._named("teacher")
+
+    @property
+    def student(self) -> Role:
+        return self._named("student")
+
+    @property
+    def pool(self) -> list[Role]:
+        """Further models for the item-response matrix, in order; may be empty."""
+        return [role for name, role in self.roles.items() if name.startswith("pool")]
+
+    def _named(self, name: str) -> Role:
+        if name not in self.roles:
+            raise CapabilityError(f"this run has no {name}", fix=f"add --{name} MODEL")
+        return self.roles[name]
+
+    def role(self, name: str, ref: ModelRef, facts: ModelFacts) -> Role:
+        wording = Wording(dialect=DIALECTS[facts.dialect], description=self.task.description, answer_format=self.task.answer_format)
+        return Role(name, ref, facts, wording, self._open_role(name, ref, facts))
+
+    # -- randomness ------------------------------------------------------------------------------------------------------------
+
+    def rng(self, *names: str) -> random.Random:
+        """The named random stream of this run's seed. Arms share streams, so that they differ by what they change and nothing else."""
+        return stream(self.seed, *names)
+
+    def sampling(self, name: str, *, max_tokens: int, temperature: float = 0.0, n: int = 1, top_p: float = 1.0, stop: Sequence[str] = ()) -> Sampling:
+        """Sampling with the seed of the named stream; greedy sampling has none, so that its answers are shared between seeds."""
+        seed = derive(self.seed, "sampling", name) if temperature > 0 else None
+        return Sampling(max_tokens=max_tokens, temperature=temperature, n=n, top_p=top_p, stop=tuple(stop), seed=seed)
+
+    # -- the journal -----------------------------------------------------------------------------------------------------------
+
+    def keep(self, name: str, records: Sequence[R]) -> list[R]:
+        """Write records under a name and hand them on. Every step of a recipe passes its result through here."""
+        if name in self._kept:
+            raise InternalError("a recipe keeps one name once", got=name, fix="name the second result differently")
+        self._kept.append(name)
+        self._journal.keep(name, records)
+        return list(records)
+
+    def tally(self, step: str, *, asked: int, parsed: int, kept: int, dropped: Mapping[str, int] | None = None) -> None:
+        """The yield of one step: what was asked for, what could be read, what was kept, and why the rest was not."""
+        self._journal.event("yield", step=step, asked=asked, parsed=parsed, kept=kept, dropped=dict(dropped or {}))
+
+    def note(self, name: str, value: Any) -> None:
+        """A finding for the report that is not a record."""
+        self._journal.event("note", name=name, value=value)
+
+    # -- training --------------------------------------------------------------------------------------------------------------
+
+    def fit(self, role: str, model: Role, source: Any, objective: Any, *, settings: FitSettings, targets: Any = None, step: str = "") -> Role:
+        """Train and return a new handle in `role`. The same inputs give the same key and are trained once."""
+        if "train" not in model.facts.capabilities or model.ref.path is None:
+            raise CapabilityError(f"the {role} cannot be trained", got=model.ref.name, fix="use a model with local weights (hf:, bundled:) or another arm")
+        key = content_id(
+            {
+                "model": model.id,
+                "source": source.describe(),
+                "objective": objective.describe(),
+                "targets": targets.describe() if targets is not None else None,
+                "settings": settings.describe(),
+                "seed": derive(self.seed, "fit", step or role),
+            }
+        )
+        folder = self._fits / key
+        started = time.monotonic()
+        record = folder / "fit.json"
+        replayed = record.exists()
+        if not replayed:
+            if self._train is None:
+                raise InternalError("this lab cannot train")
+            summary = self._train(
+                model=model.ref,
+                source=source,
+                objective=objective,
+                targets=targets,
+                settings=settings,
+                seed=derive(self.seed, "fit", step or role),
+                out=folder,
+                progress=lambda done, total: self.progress(f"train {step or role}", done, total),
+            )
+            write_whole(record, orjson.dumps({"key": key, **summary}))
+        summary = orjson.loads(record.read_bytes())
+        origin = Origin(step=f"fit {step or role}", parents=(model.id,), model=model.id)
+        ref = ModelRef(name=f"fit:{key}", digest=summary["digest"], path=str(folder), adapter_of=summary.get("adapter_of"), origin=origin)
+        self._journal.event(
+            "fit",
+            role=role,
+            step=step or role,
+            key=key,
+            ref=ref.id,
+            parent=model.id,
+            replayed=replayed,
+            elapsed_s=round(time.monotonic() - started, 3),
+            **{k: summary[k] for k in ("examples", "tokens", "steps", "seconds", "log", "dropped", "metrics") if k in summary},
+        )
+        return self.role(role, ref, model.facts)
+
+    # -- measuring -------------------------------------------------------------------------------------------------------------
+
+    def evaluate(self, name: str, model: Role, *, shots: Sequence[int] = (0,), max_tokens: int) -> list[Scorecard]:
+        """Score a model on the test problems, once per number of shots. Nothing else reads them."""
+        cards = []
+        for k in shots:
+            self.progress(f"evaluate {name}, {k}-shot", 0, len(self._test))
+            card = evaluate(
+                model,
+                name=name,
+                task=self.task,
+                problems=self._test,
+                wording=model.wording,
+                sampling=self.sampling("evaluate", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop),
+                model_id=model.id,
+                shots=k,
+                seed=self.seed,
+                arm=self.arm,
+            )
+            cards.append(card)
+            self._journal.event("scorecard", **{k: v for k, v in asdict(card).items() if k not in ("items", "scores", "origin")})
+        self._scorecards.extend(cards)
+        return cards
+
+    def finish(self) -> list[Scorecard]:
+        """Called after `run`: the scorecards become a file and the arm is done."""
+        self._journal.keep("scorecards", self._scorecards)
+        self._journal.event("done")
+        return self._scorecards
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names kept so far, in order."""
+        return tuple(self._kept)
+
+    def answer_key(self, problems: Sequence[Problem]) -> list[Problem]:
+        """The problems with the right answer where the task's world can solve them (None for a malformed question), else unchanged:
+        a drafted problem then keeps the teacher's own claim."""
+        solver = self.task.solve
+        return list(problems) if solver is None else [replace(p, answer=solver(p)) for p in problems]
