@@ -1,0 +1,432 @@
+"""What a run has spent, and the cap it must not exceed.
+
+Two accounts that are never mixed. *Logical*: what an arm asked for, whether answered by a model or by the cache; arms are compared by it.
+*Physical*: what was computed or billed; the budget caps it. A physical amount is reserved (the worst case) before anything is sent and
+settled afterwards; what was sent and never billed back (a reset connection, a truncated body, a killed process) is *in doubt*, shown
+apart and counted against the budget.
+
+Physical amounts live in one small SQLite file of the run folder, shared by the processes of a run and read again by the attempt that
+continues it. They survive a kill; a power cut may lose the last second of them (the answers themselves are safer: see `cache`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import BudgetExhausted, InternalError, SettingsError, StorageError, did_you_mean
+from tutelage.journal.cache import storage_error, use_wal
+from tutelage.journal.prices import PICODOLLARS
+
+BUDGETED_ROLES = frozenset({"teacher", "judge", "reference"})
+"""Calls of other roles (the student) are shown and never capped."""
+_SCHEMA_VERSION = 1
+_BUSY_S = 60.0
+_UNITS = {"k": 10**3, "M": 10**6}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """An amount of work. One completion, or one scored or embedded sequence, is one call."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    """Those of `prompt_tokens` that an endpoint served from its own prompt cache."""
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Those of `completion_tokens` that were hidden reasoning."""
+    trained_tokens: int = 0
+    """Tokens that a budgeted role was trained on."""
+    picodollars: int = 0
+    microseconds: int = 0
+    """Time inside the model or waiting for it; of concurrent calls, the sum."""
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens + self.trained_tokens
+
+    @property
+    def usd(self) -> float:
+        return self.picodollars / PICODOLLARS
+
+    @property
+    def seconds(self) -> float:
+        return self.microseconds / 1e6
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)})
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(Usage)})
+
+    def times(self, count: int) -> Usage:
+        return Usage(**{f.name: getattr(self, f.name) * count for f in fields(Usage)})
+
+    def as_json(self) -> dict[str, int | float]:
+        row: dict[str, int | float] = {
+            f.name: getattr(self, f.name) for f in fields(Usage) if f.name not in ("picodollars", "microseconds")
+        }
+        return row | {"tokens": self.tokens, "usd": self.usd, "seconds": round(self.seconds, 3)}
+
+
+NOTHING = Usage()
+_COLUMNS = tuple(f.name for f in fields(Usage))
+
+
+def total(amounts: Sequence[Usage]) -> Usage:
+    """The sum; one pass over the fields, since group commits add thousands of them a second."""
+    return Usage(**{name: sum(getattr(a, name) for a in amounts) for name in _COLUMNS}) if amounts else NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Hard caps on the physical spending of one run over all its attempts; None where there is none. 0 means: from the cache only."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    picodollars: int | None = None
+    minutes: float | None = None
+    """Wall-clock time during which at least one process of the run was at work."""
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """From `calls=5000,tokens=2M,usd=3.50,minutes=20`; any of the four, in any order."""
+        names = ("calls", "tokens", "usd", "minutes")
+        seen: dict[str, Decimal] = {}
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            name, equals, value = (s.strip() for s in part.partition("="))
+            if not equals:
+                raise SettingsError("budget entry has no value", got=part, fix="write NAME=VALUE, for example calls=5000,usd=2.50")
+            if name not in names:
+                raise SettingsError("budget names an unknown quantity", got=name, fix=did_you_mean(name, names))
+            if name in seen:
+                raise SettingsError(f"budget names {name} twice", got=text)
+            seen[name] = _amount(name, value)
+        if not seen:
+            raise SettingsError("budget is empty", got=repr(text), fix="write for example calls=5000,tokens=2M,usd=2.50,minutes=30")
+        return cls(
+            calls=int(seen["calls"]) if "calls" in seen else None,
+            tokens=int(seen["tokens"]) if "tokens" in seen else None,
+            picodollars=int(seen["usd"] * PICODOLLARS) if "usd" in seen else None,
+            minutes=float(seen["minutes"]) if "minutes" in seen else None,
+        )
+
+    @property
+    def usd(self) -> float | None:
+        return None if self.picodollars is None else self.picodollars / PICODOLLARS
+
+    @property
+    def unlimited(self) -> bool:
+        return all(cap is None for cap in (self.calls, self.tokens, self.picodollars, self.minutes))
+
+    def describe(self) -> str:
+        """As `parse` reads it; empty for no cap at all."""
+        parts = (("calls", self.calls), ("tokens", self.tokens), ("usd", self.usd), ("minutes", self.minutes))
+        return ",".join(f"{name}={_short(value)}" for name, value in parts if value is not None)
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{Decimal(str(value)).normalize():f}"
+
+
+def _amount(name: str, value: str) -> Decimal:
+    factor = _UNITS.get(value[-1:], 1)
+    try:
+        amount = Decimal(value[:-1] if factor > 1 else value) * factor
+    except InvalidOperation:
+        raise SettingsError(
+            f"budget {name} is not a number", got=value, fix=f"write for example {name}=500 (k and M are thousands and millions)"
+        ) from None
+    if not amount.is_finite() or amount < 0:
+        raise SettingsError(f"budget {name} must not be negative", got=value)
+    if name in ("calls", "tokens") and amount != int(amount):
+        raise SettingsError(f"budget {name} must be a whole number", got=value)
+    return amount
+
+
+class Ledger:
+    """The accounts of one run. Open one per process on the same `path`; None keeps them in memory (tests, planning)."""
+
+    def __init__(
+        self,
+        path: Path | str | None,
+        *,
+        budget: Budget | None = None,
+        budgeted: frozenset[str] = BUDGETED_ROLES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        self.budget = budget or Budget()
+        self._budgeted = budgeted
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._logical: dict[tuple[str, str], Usage] = {}
+        self._session = f"{self._pid}-{secrets.token_hex(4)}"
+        self._session_lock: int | None = None
+        if self.path is not None:
+            self._session_lock = self._hold(self._session)
+        with self._translated():
+            self._connection = self._connect()
+            self._take_over()
+
+    def _connect(self) -> sqlite3.Connection:
+        where = ":memory:" if self.path is None else str(self.path)
+        connection = sqlite3.connect(where, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        use_wal(connection, _BUSY_S)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _SCHEMA_VERSION):
+            raise StorageError(f"ledger {self.path} was written by another version of this package", got=f"format {version}")
+        amounts = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in _COLUMNS)
+        connection.execute("BEGIN IMMEDIATE")
+        # `state` is settled, in_doubt or open; `session` is empty except for open amounts, which belong to a living process.
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS spent (state TEXT NOT NULL, session TEXT NOT NULL, role TEXT NOT NULL, arm TEXT NOT NULL, "
+            f"{amounts}, PRIMARY KEY (state, session, role, arm)) WITHOUT ROWID"
+        )
+        connection.execute("CREATE TABLE IF NOT EXISTS sessions (session TEXT PRIMARY KEY, began_s REAL NOT NULL, seen_s REAL NOT NULL)")
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+        return connection
+
+    def _lock_file(self, session: str) -> Path:
+        if self.path is None:
+            raise InternalError("a ledger in memory has no lock files")
+        return self.path.with_name(f"{self.path.name}.{session}.lock")
+
+    def _hold(self, session: str) -> int:
+        """A lock that the operating system frees when this process ends in any way: how others learn that it is gone."""
+        file = self._lock_file(session)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as problem:
+            raise StorageError(
+                f"ledger {self.path} cannot be written", got=problem.strerror, fix="check the run folder's permissions"
+            ) from problem
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return handle
+
+    def _gone(self, session: str) -> bool:
+        file = self._lock_file(session)
+        try:
+            handle = os.open(file, os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(handle)
+        file.unlink(missing_ok=True)
+        return True
+
+    def _take_over(self) -> None:
+        """What dead processes had reserved and not settled is in doubt from here on."""
+        with self._transaction() as db:
+            if self.path is not None:
+                for (session,) in db.execute("SELECT DISTINCT session FROM spent WHERE state = 'open'").fetchall():
+                    if session != self._session and self._gone(session):
+                        for role, arm, amount in self._amounts("state = 'open' AND session = ?", (session,)):
+                            self._add(db, "in_doubt", "", role, arm, amount)
+                        db.execute("DELETE FROM spent WHERE state = 'open' AND session = ?", (session,))
+            now_s = self._clock()
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (self._session, now_s, now_s))
+
+    # What an arm asked for
+
+    def count(self, role: str, arm: str, amount: Usage) -> None:
+        """Charge a logical amount, from the cache or not."""
+        with self._lock:
+            self._logical[role, arm] = self._logical.get((role, arm), NOTHING) + amount
+
+    def logical(self, *, role: str | None = None, arm: str | None = None) -> Usage:
+        """What this process's attempt asked for; a replay counts the same again from zero."""
+        with self._lock:
+            return total([u for (r, a), u in self._logical.items() if role in (None, r) and arm in (None, a)])
+
+    # What is computed or billed
+
+    def reserve(self, role: str, arm: str, worst: Sequence[Usage]) -> int:
+        """Set the worst case of as many of these amounts aside, from the first on, as fit under the budget. Returns how many fit."""
+        if not worst:
+            return 0
+        with self._lock, self._translated(), self._transaction() as db:
+            fitting = len(worst)
+            if role in self._budgeted and not self.budget.unlimited:
+                fitting = self._fitting(self.charged(), worst)
+            if fitting:
+                self._add(db, "open", self._session, role, arm, total(worst[:fitting]))
+            self._touch(db)
+        return fitting
+
+    def _fitting(self, spent: Usage, worst: Sequence[Usage]) -> int:
+        budget = self.budget
+        if budget.minutes is not None and self.minutes() >= budget.minutes:
+            return 0
+        calls, tokens, money = spent.calls, spent.tokens, spent.picodollars
+        for index, amount in enumerate(worst):
+            calls, tokens, money = calls + amount.calls, tokens + amount.tokens, money + amount.picodollars
+            over = (
+                (budget.calls is not None and calls > budget.calls)
+                or (budget.tokens is not None and tokens > budget.tokens)
+                or (budget.picodollars is not None and money > budget.picodollars)
+            )
+            if over:
+                return index
+        return len(worst)
+
+    def settle(self, role: str, arm: str, reserved: Usage, *, spent: Usage = NOTHING, in_doubt: Usage = NOTHING) -> None:
+        """Give a reservation back and write down what it became. Settled and doubtful amounts may both be nothing (a refused call)."""
+        with self._lock, self._translated(), self._transaction() as db:
+            self._add(db, "open", self._session, role, arm, NOTHING - reserved)
+            if spent != NOTHING:
+                self._add(db, "settled", "", role, arm, spent)
+            if in_doubt != NOTHING:
+                self._add(db, "in_doubt", "", role, arm, in_doubt)
+            self._touch(db)
+
+    def spend(self, role: str, arm: str, amount: Usage) -> None:
+        """Charge work whose size is known beforehand (training), logically and physically; `BudgetExhausted` if it does not fit."""
+        if not self.reserve(role, arm, [amount]):
+            raise self.exhausted(role, missing="one step of training", needed=amount)
+        self.settle(role, arm, amount, spent=amount)
+        self.count(role, arm, amount)
+
+    def physical(self, *, role: str | None = None, arm: str | None = None) -> Usage:
+        """Settled amounts of all attempts and processes of the run."""
+        return self._sum("settled", role, arm)
+
+    def in_doubt(self, *, role: str | None = None, arm: str | None = None) -> Usage:
+        """Sent, and never billed back to us."""
+        return self._sum("in_doubt", role, arm)
+
+    def charged(self) -> Usage:
+        """What counts against the budget now: settled, in doubt and reserved amounts of the budgeted roles."""
+        with self._lock, self._translated():
+            return total([u for role, _, u in self._amounts("1") if role in self._budgeted])
+
+    def minutes(self) -> float:
+        """Wall-clock time over all attempts; processes at work at the same time count once."""
+        with self._lock, self._translated():
+            own_s = "CASE WHEN session = ? THEN max(seen_s, ?) ELSE seen_s END"
+            spans = self._db.execute(f"SELECT began_s, {own_s} FROM sessions ORDER BY began_s", (self._session, self._clock())).fetchall()
+        covered_s, until_s = 0.0, float("-inf")
+        for began_s, seen_s in spans:
+            covered_s += max(0.0, seen_s - max(began_s, until_s))
+            until_s = max(until_s, seen_s)
+        return covered_s / 60
+
+    def exhausted(self, role: str, *, missing: str, needed: Usage) -> BudgetExhausted:
+        """The error for work that does not fit: what was done, what is missing, how to go on."""
+        spent, doubt = self.charged(), self._budgeted_sum("in_doubt")
+        done = f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.usd:.4f}, {self.minutes():.1f} minutes"
+        if doubt != NOTHING:
+            done += f" (of these in doubt: {doubt.calls:,} calls, {doubt.tokens:,} tokens, ${doubt.usd:.4f})"
+        step = f"{needed.calls:,} calls, up to {needed.tokens:,} tokens" + (f", ${needed.usd:.4f}" if needed.picodollars else "")
+        return BudgetExhausted(
+            f"budget {self.budget.describe()} is used up: {missing} missing for role '{role}'",
+            got=f"spent {done}; the next piece needs {step}",
+            fix="run the same command with a larger --budget: it continues, and nothing paid is asked again",
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """All accounts as JSON, for the journal and the report."""
+        accounts: dict[tuple[str, str], dict[str, Any]] = {}
+        with self._lock, self._translated():
+            for (role, arm), amount in self._logical.items():
+                accounts.setdefault((role, arm), {})["logical"] = amount.as_json()
+            for state in ("settled", "in_doubt"):
+                for role, arm, amount in self._amounts("state = ?", (state,)):
+                    accounts.setdefault((role, arm), {})["physical" if state == "settled" else state] = amount.as_json()
+        rows = [{"role": role, "arm": arm, **amounts} for (role, arm), amounts in sorted(accounts.items())]
+        return {"budget": self.budget.describe(), "minutes": round(self.minutes(), 3), "accounts": rows}
+
+    def close(self) -> None:
+        with self._lock:
+            if os.getpid() != self._pid or self._session_lock == -1:
+                return
+            with self._translated(), self._transaction() as db:
+                self._touch(db)
+                # Reservations still open belong to calls that were cut off between sending and answering.
+                for role, arm, amount in self._amounts("state = 'open' AND session = ?", (self._session,)):
+                    if amount != NOTHING:
+                        self._add(db, "in_doubt", "", role, arm, amount)
+                db.execute("DELETE FROM spent WHERE state = 'open' AND session = ?", (self._session,))
+            self._connection.close()
+            if self._session_lock is not None:
+                self._lock_file(self._session).unlink(missing_ok=True)
+                os.close(self._session_lock)
+            self._session_lock = -1
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if os.getpid() != self._pid:
+            raise InternalError("a ledger was carried into another process", fix="open it there: Ledger(path)")
+        return self._connection
+
+    def _touch(self, db: sqlite3.Connection) -> None:
+        db.execute("UPDATE sessions SET seen_s = max(seen_s, ?) WHERE session = ?", (self._clock(), self._session))
+
+    def _add(self, db: sqlite3.Connection, state: str, session: str, role: str, arm: str, amount: Usage) -> None:
+        sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _COLUMNS)
+        marks = ", ".join("?" * (4 + len(_COLUMNS)))
+        db.execute(
+            f"INSERT INTO spent (state, session, role, arm, {', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {sums}",
+            (state, session, role, arm, *astuple(amount)),
+        )
+
+    def _amounts(self, where: str, values: tuple[str, ...] = ()) -> list[tuple[str, str, Usage]]:
+        rows = self._db.execute(f"SELECT role, arm, {', '.join(_COLUMNS)} FROM spent WHERE {where}", values).fetchall()
+        return [(row[0], row[1], Usage(**dict(zip(_COLUMNS, row[2:], strict=True)))) for row in rows]
+
+    def _sum(self, state: str, role: str | None, arm: str | None) -> Usage:
+        with self._lock, self._translated():
+            return total([u for r, a, u in self._amounts("state = ?", (state,)) if role in (None, r) and arm in (None, a)])
+
+    def _budgeted_sum(self, state: str) -> Usage:
+        with self._lock, self._translated():
+            return total([u for r, _, u in self._amounts("state = ?", (state,)) if r in self._budgeted])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as problem:
+            raise storage_error("ledger", self.path or Path(":memory:"), problem) from problem
+
+
+def priced(amount: Usage, picodollars: int) -> Usage:
+    """The same amount with its price."""
+    return replace(amount, picodollars=picodollars)
