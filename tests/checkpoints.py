@@ -12,7 +12,10 @@ CORPUS = (
     "The price of three lamps is 12 and the price of two books is 30, so the answer is 42.\n",
     "Question: what is 7 times 6 ?\nAnswer: it is 42. <ans>42</ans>\n",
 )
-CHAT_TEMPLATE = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 FAMILIES = ("llama", "gpt2", "qwen3", "mistral-window")
 
 

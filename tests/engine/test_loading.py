@@ -9,7 +9,7 @@ import torch
 
 from checkpoints import FAMILIES, tiny_checkpoint, tiny_encoder
 from tutelage.engine.digest import digest_of, facts_of, inspect_folder
-from tutelage.engine.loading import open_model, save_model
+from tutelage.engine.loading import open_model, quiet_peft, save_model
 from tutelage.errors import DataError, SettingsError, StorageError
 
 
@@ -79,7 +79,8 @@ def test_adapter_folder_opens_on_its_base_and_has_its_own_digest(tmp_path, llama
     from peft import LoraConfig, get_peft_model
 
     opened = open_model(llama, device="cpu")
-    peft = get_peft_model(opened.module, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    with quiet_peft():
+        peft = get_peft_model(opened.module, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     with torch.no_grad():
         for name, weight in peft.named_parameters():
             if "lora_B" in name:

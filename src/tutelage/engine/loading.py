@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def _open_module(folder: CheckpointFolder, dtype: torch.dtype, *, trainable: boo
         from peft import PeftModel
 
         base = _open_module(folder.base, dtype, trainable=False)
-        return PeftModel.from_pretrained(base, str(folder.path), is_trainable=trainable, torch_device="cpu")  # pyright: ignore[reportArgumentType]
+        with quiet_peft():
+            return PeftModel.from_pretrained(base, str(folder.path), is_trainable=trainable, torch_device="cpu")  # pyright: ignore[reportArgumentType]
     import transformers
 
     family = facts_of(folder).family
@@ -95,6 +97,14 @@ def _open_module(folder: CheckpointFolder, dtype: torch.dtype, *, trainable: boo
         ) from wrong
     _check_complete(folder, info, causal=is_causal(family))
     return module
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without peft's use of a property that transformers is about to rename; nothing a user could act on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated", category=FutureWarning)
+        yield
 
 
 @contextmanager
