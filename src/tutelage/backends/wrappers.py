@@ -95,7 +95,7 @@ class Cached:
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]:
         """As the back end's; one scored sequence is one call."""
         pairs = list(zip(prompts, completions, strict=True))
-        calls = [self._call("score", {"prompt": prompt_json(p), "completion": c}) for p, c in pairs]
+        calls = [self._call("score", {"prompt": prompt_json(p), "text": c}) for p, c in pairs]
         worst = [self._worst(p, 0, c) for p, c in pairs]
 
         def compute(start: int, end: int) -> list[dict[str, Any]]:
