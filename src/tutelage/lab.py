@@ -204,7 +204,7 @@ class Lab:
                 settings=settings,
                 seed=derive(self.seed, "fit", step or role),
                 out=folder,
-                progress=lambda done, total: self.progress(f"train {step or role}", done, total),
+                progress=lambda done, total, loss: self.progress(f"train {step or role}, loss {loss:.3f}", done, total),
             )
             write_whole(record, orjson.dumps({"key": key, **summary}))
         summary = orjson.loads(record.read_bytes())
@@ -219,7 +219,7 @@ class Lab:
             parent=model.id,
             replayed=replayed,
             elapsed_s=round(time.monotonic() - started, 3),
-            **{k: summary[k] for k in ("examples", "tokens", "steps", "seconds", "log", "dropped", "metrics") if k in summary},
+            **{k: summary[k] for k in ("examples", "seen", "tokens", "steps", "seconds", "log", "before", "after", "dropped", "notes") if k in summary},
         )
         return self.role(role, ref, model.facts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -162,10 +163,42 @@ def _opener(opened: dict[str, Any], ref: ModelRef) -> Callable[[], Any]:
     return open_once
 
 
-def _train(*, model: ModelRef, out: Path, **given: Any) -> dict[str, Any]:
-    from tutelage.train.fit import fit
+LOG_LINES = 60
+"""Steps of a fit's log that the journal keeps, evenly spread; the last one always."""
 
-    return fit(model=model, out=out, **given)
+
+def _train(*, model: ModelRef, source: Any, objective: Any, targets: Any, settings: Any, seed: int, out: Path, progress: Any) -> dict[str, Any]:
+    """Do the training behind `lab.fit` and describe it for fit.json."""
+    from tutelage.engine.digest import digest_of, inspect_folder
+    from tutelage.train.loop import fit
+
+    if out.exists():  # weights whose fit.json was never written: a kill came between; the same weights are made again
+        shutil.rmtree(out)
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    result = fit(
+        model=Path(str(model.path)), source=source, objective=objective, targets=targets, settings=settings, seed=seed, out=out,
+        progress=progress, checkpoint=checkpoint,
+    )  # fmt: skip
+    if checkpoint.exists():
+        shutil.rmtree(checkpoint)
+    folder = inspect_folder(out)
+    every = max(1, len(result.log) // LOG_LINES)
+    log = [row for i, row in enumerate(result.log) if i % every == 0 or i == len(result.log) - 1]
+    return {
+        "digest": digest_of(folder),
+        "adapter_of": digest_of(folder.base) if folder.base is not None else None,
+        "parent": model.id,
+        "examples": len(getattr(source, "records", ())) or result.examples,
+        "seen": result.examples,
+        "tokens": result.tokens,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 3),
+        "log": log,
+        "before": dict(result.before),
+        "after": dict(result.after),
+        "dropped": dict(result.dropped),
+        "notes": list(result.notes),
+    }
 
 
 def _write_costs(journal: ArmJournal, ledger: Ledger, arm: str, lab: Lab) -> None:
