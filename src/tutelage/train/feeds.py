@@ -1,0 +1,155 @@
+"""Sources at work: they hand out complete windows, and can say where they are and go back there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tutelage.engine.rendering import Rendering
+from tutelage.errors import DataError
+from tutelage.records import Example, Pair
+from tutelage.seeds import stream
+from tutelage.train.settings import FitSettings
+from tutelage.train.window import Group, Row, Window
+
+if TYPE_CHECKING:
+    from tutelage.train.network import Network
+
+
+@dataclass(kw_only=True)
+class Site:
+    """What a source or target may use while a fit runs."""
+
+    network: Network
+    """The student, alive."""
+    digest: str
+    """Of the student as it was before the first step."""
+    rendering: Rendering
+    settings: FitSettings
+    seed: int
+    context_tokens: int | None
+    process: int = 0
+    processes: int = 1
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Why rows were left out, counted over the whole fit."""
+
+
+class Feed(Protocol):
+    """Windows in order. `fixed` are the groups that are known before the first step, empty where they are made on the way."""
+
+    @property
+    def fixed(self) -> Sequence[Group]: ...
+
+    @property
+    def total(self) -> int:
+        """How many windows there will be."""
+        ...
+
+    def next(self) -> Window | None: ...
+
+    def state(self) -> dict[str, Any]:
+        """As JSON: enough for `restore` on a newly opened feed to continue with the next window."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class FixedFeed:
+    """Shuffled epochs over records that are turned into rows once."""
+
+    def __init__(self, records: Sequence[Example | Pair], site: Site) -> None:
+        self.fixed = [g for g in (group_of(r, site) for r in records) if g is not None]
+        if not self.fixed:
+            reasons = ", ".join(f"{n} {why}" for why, n in site.dropped.items()) or "no records at all"
+            raise DataError("nothing to train on", got=f"{len(records)} records: {reasons}", fix="look at the step that made the records")
+        self._batch, self._seed = site.settings.batch, site.seed
+        per_epoch = -(-len(self.fixed) // self._batch)
+        planned = per_epoch * site.settings.epochs
+        self.total = planned if site.settings.steps is None else min(planned, site.settings.steps)
+        self._per_epoch = per_epoch
+        self._done = 0
+        self._epoch, self._order = -1, []
+
+    def next(self) -> Window | None:
+        if self._done >= self.total:
+            return None
+        epoch, place = divmod(self._done, self._per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, list(range(len(self.fixed)))
+            stream(self._seed, "order", epoch).shuffle(self._order)
+        self._done += 1
+        chosen = self._order[place * self._batch : (place + 1) * self._batch]
+        return Window(groups=tuple(self.fixed[i] for i in chosen))
+
+    def state(self) -> dict[str, Any]:
+        return {"done": self._done}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._done = state["done"]
+
+
+def group_of(record: Example | Pair, site: Site) -> Group | None:
+    """The rows of a record, or None where it cannot be trained on (counted in `site.dropped` with the reason)."""
+    prompt = site.rendering.prompt_ids(record.prompt)
+    if isinstance(record, Pair):
+        rows = [
+            row_of(prompt, text, site=site, key=f"{record.id}:{role}", role=role)
+            for role, text in (("chosen", record.chosen), ("rejected", record.rejected))
+        ]
+        kept = tuple(r for r in rows if r is not None)
+        return Group(rows=kept, margin=record.margin or 0.0) if len(kept) == 2 else None
+    row = row_of(prompt, record.completion, site=site, key=record.id, spans=record.spans, weight=record.weight, label=record.label)
+    return None if row is None else Group(rows=(row,))
+
+
+def row_of(
+    prompt: list[int],
+    completion: str | Sequence[int],
+    *,
+    site: Site,
+    key: str,
+    spans: Sequence[tuple[int, int, float]] = (),
+    weight: float = 1.0,
+    role: str = "",
+    label: int | None = None,
+) -> Row | None:
+    """Prompt and completion as one row. The very first token of a row is never charged: nothing comes before it."""
+    if isinstance(completion, str):
+        answer, weights = site.rendering.weighted_completion(completion, spans)
+    else:
+        answer, weights = list(completion), [1.0] * len(completion)
+    limit, over = site.context_tokens, 0
+    if limit is not None:
+        over = len(prompt) + len(answer) - limit
+    if over > 0:
+        policy = site.settings.overflow
+        if policy == "error":
+            raise DataError(
+                "row is longer than the context",
+                got=f"{len(prompt) + len(answer)} of {limit} tokens",
+                fix="set overflow to drop or truncate",
+            )
+        if policy == "drop":
+            site.dropped["longer than the context"] += 1
+            return None
+        site.dropped["truncated to the context"] += 1
+        cut = min(over, max(len(prompt) - 1, 0))
+        prompt = prompt[cut:]
+        keep = len(answer) - (over - cut)
+        answer, weights = answer[:keep], weights[:keep]
+    start = len(prompt)
+    charged = [(start + i, w) for i, w in enumerate(weights) if w != 0.0 and start + i > 0]
+    if label is None and (not charged or weight == 0.0):
+        site.dropped["nothing to learn: all of it is masked or empty"] += 1
+        return None
+    return Row(
+        key=key,
+        ids=(*prompt, *answer),
+        charged=tuple(i for i, _ in charged),
+        spans=tuple(w for _, w in charged),
+        weight=weight,
+        role=role,
+        label=label,
+    )

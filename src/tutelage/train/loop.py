@@ -1,0 +1,326 @@
+"""The loop: every fit of every system goes through `fit`.
+
+A window is complete before its forward pass; what its sums are divided by is counted first, over all processes; it is then split for
+memory alone. Gradients of processes are added once per window.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce as reduce_over_processes
+from torch import Tensor, nn
+
+from tutelage.engine.loading import OpenModel
+from tutelage.errors import CapabilityError, SettingsError
+from tutelage.hashing import content_id
+from tutelage.objectives.term import Objective
+from tutelage.seeds import derive
+from tutelage.train.batch import Batch
+from tutelage.train.feeds import Feed, Site
+from tutelage.train.network import Network
+from tutelage.train.opening import ModelPath, context_of, open_student
+from tutelage.train.optim import optimisers
+from tutelage.train.oracle import Oracle
+from tutelage.train.saving import save_network, whole_folder
+from tutelage.train.schedule import factor
+from tutelage.train.settings import FitSettings
+from tutelage.train.sources import Source
+from tutelage.train.state import Live, load_state, save_state
+from tutelage.train.step import Charge, Measured, charges_of, total
+from tutelage.train.targets import Targets
+from tutelage.train.window import Group, Window, count, share, split
+
+Progress = Callable[[int, int, float], None]
+"""(steps done, steps in all, loss of the step)"""
+
+ALONE_BELOW = 10_000_000
+"""CPU fits of fewer parameters use one thread and deterministic algorithms; parallelism is processes over seeds and arms."""
+
+_OFFERED_BY_TARGETS = frozenset(
+    {
+        "reference_log_probs",
+        "reference_sequence_log_probs",
+        "reference_chosen_log_probs",
+        "reference_rejected_log_probs",
+        "mismatched_log_ratios",
+        "teacher_logits",
+        "teacher_hidden",
+        "teacher_log_probs",
+        "teacher_top_ids",
+        "teacher_top_log_probs",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a fit did. The model is in `folder`."""
+
+    folder: Path
+    steps: int
+    tokens: int
+    """Through forward passes of the student with gradients, prompts included."""
+    examples: int
+    """Examples, pairs or groups, counted each time they were trained on."""
+    seconds: float
+    log: tuple[dict[str, Any], ...] = field(repr=False)
+    """Per step: loss, the mean of every term, learning rate, gradient norm before clipping, tokens."""
+    before: Mapping[str, float]
+    """What the terms report about the fixed data before the first step, for example the implicit-reward win rate of DPO."""
+    after: Mapping[str, float]
+    dropped: Mapping[str, int]
+    """Rows left out or cut, by reason."""
+    notes: tuple[str, ...] = ()
+    """Where something was not done as asked, and why."""
+
+
+def fit(
+    *,
+    model: ModelPath,
+    source: Source,
+    objective: Objective,
+    targets: Targets | None = None,
+    settings: FitSettings,
+    seed: int,
+    out: Path,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> FitResult:
+    """Train `model` on `source` and write the result to `out` as an ordinary checkpoint or adapter folder.
+
+    The same arguments on the same kind of CPU give the same weights to the last bit. With `checkpoint`, a fit that was killed continues
+    from its last checkpoint (every `settings.checkpoint_every` steps) and still gives those weights.
+    """
+    _check_needs(objective, targets)
+    started = time.perf_counter()
+    processes = PartialState()
+    device = torch.device(processes.device or "cpu")
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        torch.manual_seed(derive(seed, "fit"))
+        opened, network = open_student(model, settings, device=device)
+        with _alone(network):
+            site = Site(
+                network=network,
+                digest=opened.digest,
+                rendering=opened.rendering,
+                settings=settings,
+                seed=seed,
+                context_tokens=context_of(opened, settings),
+                process=processes.process_index,
+                processes=processes.num_processes,
+            )
+            key = content_id(
+                [opened.digest, source.describe(), objective.describe(), targets.describe() if targets else None, settings.describe(), seed]
+            )
+            run = _Run(site, source, objective, targets, processes, checkpoint, key)
+            run.go(progress)
+            _write(network, opened, out, processes)
+    return FitResult(
+        folder=out,
+        steps=run.done,
+        tokens=run.tokens,
+        examples=run.examples,
+        seconds=time.perf_counter() - started,
+        log=tuple(run.log),
+        before=run.before,
+        after=run.after,
+        dropped=dict(site.dropped),
+        notes=tuple(network.notes),
+    )
+
+
+class _Run:
+    """The state of one fit between its first window and its last."""
+
+    def __init__(
+        self,
+        site: Site,
+        source: Source,
+        objective: Objective,
+        targets: Targets | None,
+        processes: PartialState,
+        checkpoint: Path | None,
+        key: str,
+    ) -> None:
+        self.site, self.network, self.settings = site, site.network, site.settings
+        self.objective, self.processes, self.checkpoint, self.key = objective, processes, checkpoint, key
+        self.charges = charges_of(objective)
+        self.feed: Feed = source.open(site)
+        self.oracle: Oracle | None = targets.open(site) if targets else None
+        self.trained = [(n, p) for n, p in self.network.module.named_parameters() if p.requires_grad]
+        self.optimisers = optimisers(self.network.module, (), self.settings)
+        self.done = self.tokens = self.examples = 0
+        self.log: list[dict[str, Any]] = []
+        self.before: dict[str, float] = {}
+        self.after: dict[str, float] = {}
+
+    def go(self, progress: Progress | None) -> None:
+        if self.oracle is not None:
+            self.oracle.prepare(self.feed.fixed)
+        self.before = self._report()
+        self._resume()
+        self.network.module.train()
+        while (window := self.feed.next()) is not None:
+            entry = self._step(window)
+            self.log.append(entry)
+            if progress is not None:
+                progress(self.done, self.feed.total, entry["loss"])
+            if self.checkpoint is not None and self.settings.checkpoint_every and self.done % self.settings.checkpoint_every == 0:
+                self._save()
+        self.network.module.eval()
+        self.after = self._report()
+
+    def _step(self, window: Window) -> dict[str, Any]:
+        everywhere = self.feed.total
+        mine = share(window.groups, self.site.process, self.site.processes)
+        counts = {place: count(charge.term, window.groups) for place, charge in enumerate(self.charges)}
+        means = [0.0] * len(self.charges)
+        for groups in split(mine, self.objective, self.settings.micro_tokens, padded=self.network.layout != "packed") if mine else ():
+            measured = self._measured(groups)
+            loss, parts = total(self.charges, measured, counts, self.done / everywhere)
+            means = [m + p for m, p in zip(means, parts, strict=True)]
+            if loss is not None and loss.requires_grad:
+                loss.backward()
+        means = self._added(means)
+        loss = sum(m * c.term.weight_at(self.done / everywhere) for m, c in zip(means, self.charges, strict=True))
+        if not math.isfinite(loss):
+            raise SettingsError(
+                f"loss is not a finite number at step {self.done}",
+                got=loss,
+                fix="lower the learning rate, clip the gradient, or look at the rows of this window",
+            )
+        rate = factor(self.settings, self.done, everywhere)
+        norm = self._update(rate)
+        self.done += 1
+        self.tokens += window.tokens
+        self.examples += len(window.groups)
+        terms = {c.term.name: m for c, m in zip(self.charges, means, strict=True)}
+        return {
+            "step": self.done,
+            "loss": loss,
+            "terms": terms,
+            "lr": self.settings.lr * rate,
+            "gradient_norm": norm,
+            "tokens": window.tokens,
+        }
+
+    def _measured(self, groups: Sequence[Group]) -> Measured:
+        return Measured(self.network, Batch(groups, self.network.device), self.oracle, tile_bytes=self.settings.tile_bytes)
+
+    def _update(self, rate: float) -> float:
+        parameters = [p for _, p in self.trained]
+        if self.processes.num_processes > 1:
+            _add_gradients(parameters)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        if self.settings.clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.settings.clip, norm, foreach=True)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["base_lr"] * rate
+            optimiser.step()
+            optimiser.zero_grad()
+        return float(norm)
+
+    def _added(self, means: list[float]) -> list[float]:
+        if self.processes.num_processes == 1:
+            return means
+        return _reduced(torch.tensor(means, dtype=torch.float64)).tolist()
+
+    def _report(self) -> dict[str, float]:
+        """Means over the fixed data of what the terms report, without dropout."""
+        reporting = [c for c in self.charges if c.report is not None]
+        if not reporting or not self.feed.fixed:
+            return {}
+        sums: dict[str, list[float]] = {}
+        with self.network.frozen():
+            for groups in split(self.feed.fixed, self.objective, self.settings.micro_tokens, padded=self.network.layout != "packed"):
+                measured = self._measured(groups)
+                for charge in reporting:
+                    assert charge.report is not None
+                    named: dict[str, Tensor] = charge.report(*[measured.get(n) for n in charge.term.takes])
+                    for name, values in named.items():
+                        held = sums.setdefault(name, [0.0, 0.0])
+                        held[0] += float(values.double().sum())
+                        held[1] += values.numel()
+        return {name: s / n for name, (s, n) in sums.items() if n}
+
+    def _live(self) -> Live:
+        return Live(trained=dict(self.trained), buffers=dict(self.network.module.named_buffers()), optimisers=self.optimisers)
+
+    def _save(self) -> None:
+        if self.checkpoint is not None and self.processes.is_main_process:
+            place = {"feed": self.feed.state(), "done": self.done, "tokens": self.tokens, "examples": self.examples, "log": self.log}
+            place |= {"dropped": dict(self.site.dropped)}
+            save_state(self.checkpoint, self.key, self._live(), place)
+        self.processes.wait_for_everyone()
+
+    def _resume(self) -> None:
+        place = load_state(self.checkpoint, self.key, self._live()) if self.checkpoint is not None else None
+        if place is None:
+            return
+        self.feed.restore(place["feed"])
+        self.done, self.tokens, self.examples, self.log = place["done"], place["tokens"], place["examples"], place["log"]
+        self.site.dropped.clear()
+        self.site.dropped.update(place["dropped"])
+
+
+def _check_needs(objective: Objective, targets: Targets | None) -> None:
+    lacking = sorted((objective.takes & _OFFERED_BY_TARGETS) - (targets.offers if targets is not None else frozenset()))
+    if lacking:
+        raise CapabilityError(
+            "objective takes quantities that the targets do not offer",
+            got=f"{', '.join(lacking)} from {type(targets).__name__ if targets else 'no targets'}",
+            fix="pass targets=Reference(model) for preferences, or a teacher for divergences",
+        )
+
+
+def _add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """The sum of all processes' gradients, in one message. A process that had no rows adds zeros."""
+    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = _reduced(torch.cat([g.reshape(-1) for g in grads]))
+    for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = piece.view_as(parameter).clone()
+
+
+def _reduced(values: Tensor) -> Tensor:
+    out: Any = reduce_over_processes(values, reduction="sum")
+    return out
+
+
+@contextmanager
+def _alone(network: Network) -> Iterator[None]:
+    """One thread and deterministic algorithms for small models on a CPU; as before afterwards."""
+    if network.device.type != "cpu" or network.parameters >= ALONE_BELOW:
+        yield
+        return
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _write(network: Network, opened: OpenModel, out: Path, processes: PartialState) -> None:
+    if processes.is_main_process:
+        with whole_folder(Path(out)) as part:
+            save_network(network, opened.folder, part)
+    processes.wait_for_everyone()
+
+
+__all__ = ["ALONE_BELOW", "Charge", "FitResult", "Progress", "fit"]

@@ -1,0 +1,88 @@
+"""Checkpoint folders opened as networks, for training or to be asked."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage.engine.digest import inspect_folder
+from tutelage.engine.loading import OpenModel, open_model
+from tutelage.errors import CapabilityError, DataError
+from tutelage.train.network import Network
+from tutelage.train.settings import FitSettings, Lora
+
+ModelPath = Path | tuple[Path, Path]
+"""A checkpoint or adapter folder, or (base folder, adapter folder)."""
+
+
+def open_student(model: ModelPath, settings: FitSettings, *, device: torch.device) -> tuple[OpenModel, Network]:
+    """The model with everything trainable that is to be trained, in float32. Full tuning of an adapter starts from it merged in."""
+    opened = _opened(model, device, trainable=settings.lora is not None)
+    if "train" not in _capabilities(opened):
+        raise CapabilityError("model cannot be trained", got=str(model), fix="use a causal language model in safetensors")
+    module: Any = opened.module
+    if settings.lora is None:
+        module = module.merge_and_unload() if hasattr(module, "merge_and_unload") else module
+        module.requires_grad_(True)
+    elif not hasattr(module, "peft_config"):
+        module = _adapted(module, settings.lora, opened.folder.path)
+    return opened, _network(module, opened, settings)
+
+
+def open_frozen(model: ModelPath, settings: FitSettings, *, device: torch.device) -> Network:
+    """The model to be asked, never trained."""
+    opened = _opened(model, device, trainable=False)
+    opened.module.requires_grad_(False)
+    return _network(opened.module, opened, settings)
+
+
+def _opened(model: ModelPath, device: torch.device, *, trainable: bool) -> OpenModel:
+    if not isinstance(model, tuple):
+        return open_model(model, device=str(device), dtype=torch.float32, trainable=trainable)
+    base, adapter = model
+    named = inspect_folder(adapter).base
+    if named is None:
+        raise DataError("folder holds no adapter", got=str(adapter), fix="name a folder with adapter_config.json, or the model alone")
+    if named.path.resolve() != Path(base).resolve():
+        raise DataError(
+            "adapter belongs to another base model", got=f"{adapter} was trained on {named.path}, not on {base}", fix="name its own base"
+        )
+    return open_model(adapter, device=str(device), dtype=torch.float32, trainable=trainable)
+
+
+def _capabilities(opened: OpenModel) -> frozenset[str]:
+    from tutelage.engine.digest import facts_of
+
+    return facts_of(opened.folder).capabilities
+
+
+def _adapted(module: Any, lora: Lora, folder: Path) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets) or "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():  # peft still asks transformers by a name that transformers has renamed
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        adapted = get_peft_model(module, config)
+    adapted.peft_config["default"].base_model_name_or_path = str(folder.resolve())
+    return adapted
+
+
+def _network(module: Any, opened: OpenModel, settings: FitSettings) -> Network:
+    ids = opened.rendering.tokenizer.get_vocab().values()
+    return Network(module, tokenizer_ids=max(ids) + 1, layout=settings.layout, bf16=settings.precision == "bf16")
+
+
+def context_of(opened: OpenModel, settings: FitSettings) -> int | None:
+    """Longest row in tokens: what the user set, else what the configuration says, else unbounded."""
+    from tutelage.engine.digest import facts_of
+
+    return settings.context_tokens if settings.context_tokens is not None else facts_of(opened.folder).context_tokens

@@ -1,0 +1,104 @@
+"""Model folders that are whole or not there: written beside their place and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tutelage.engine.digest import CheckpointFolder
+from tutelage.engine.loading import no_bars
+from tutelage.errors import StorageError
+from tutelage.train.network import Network
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A fresh sibling of `out` to write into; renamed to `out` when the block ends well, removed when it does not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for stale in out.parent.glob(f".{out.name}.part-*"):
+        if not _alive(int(stale.name.rsplit("-", 1)[1])):
+            shutil.rmtree(stale, ignore_errors=True)
+    part = out.parent / f".{out.name}.part-{os.getpid()}"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        yield part
+        if out.exists():
+            old = out.parent / f".{out.name}.old-{os.getpid()}"
+            out.rename(old)
+            part.rename(out)
+            shutil.rmtree(old)
+        else:
+            part.rename(out)
+    except OSError as wrong:
+        raise StorageError("folder cannot be written", got=f"{out}: {wrong}", fix="free some space or choose another place") from wrong
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def save_network(network: Network, source: CheckpointFolder, part: Path) -> None:
+    """Weights as safetensors with configuration, generation settings and the tokenizer's own files; an adapter as a PEFT folder.
+
+    The tokenizer is copied, not written anew, so that an unchanged tokenizer keeps its digest.
+    """
+    network.restore_attention()
+    model: Any = network.module
+    with no_bars():
+        model.save_pretrained(str(part))
+    for name in _TOKENIZER_FILES:
+        if (source.tokenizer_path / name).is_file():
+            shutil.copyfile(source.tokenizer_path / name, part / name)
+    readme = part / "README.md"
+    if readme.exists():  # peft writes an empty form
+        readme.unlink()
+    if (part / "config.json").is_file():
+        _keep_entry(part / "config.json", source.config)
+        _suppress(part, network)
+
+
+def _keep_entry(file: Path, config: Any) -> None:
+    body = json.loads(file.read_text(encoding="utf-8"))
+    if "tutelage" in config:
+        body["tutelage"] = config["tutelage"]
+    body.pop("_name_or_path", None)
+    file.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _suppress(part: Path, network: Network) -> None:
+    """Where the table is wider than the tokenizer, tell generation elsewhere too never to emit the spare ids."""
+    file, table = part / "generation_config.json", network.table
+    if table <= network.tokenizer_ids or not file.is_file():
+        return
+    body = json.loads(file.read_text(encoding="utf-8"))
+    spare = set(range(network.tokenizer_ids, table))
+    body["suppress_tokens"] = sorted(spare | set(body.get("suppress_tokens") or ()))
+    file.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", encoding="utf-8")
