@@ -55,4 +55,6 @@ def run(
         task_options=task_options,
         test_limit=test_limit,
     )
-    return run_request(request, out=Path(out) if out is not None else None, jobs=jobs, budget=budget, command=f"tutelage.run({recipe!r}, ...)")
+    return run_request(
+        request, out=Path(out) if out is not None else None, jobs=jobs, budget=budget, command=f"tutelage.run({recipe!r}, ...)"
+    )

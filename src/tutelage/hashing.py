@@ -20,7 +20,9 @@ def _plain(value: Any) -> Any:
     """Containers orjson cannot take (tuples are fine, sets and NaN are not) are refused here, with the value named."""
     if isinstance(value, float) and not math.isfinite(value):
         raise InternalError("canonical JSON has no NaN or infinity", got=value, fix="record the missing value as null")
-    raise InternalError("value cannot be written as canonical JSON", got=repr(value)[:200], fix="use records, dicts, lists, text or numbers")
+    raise InternalError(
+        "value cannot be written as canonical JSON", got=repr(value)[:200], fix="use records, dicts, lists, text or numbers"
+    )
 
 
 def canonical(value: Any) -> bytes:

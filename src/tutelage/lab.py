@@ -79,7 +79,9 @@ class Role:
 
     def _need(self, capability: str) -> None:
         if capability not in self.facts.capabilities:
-            raise CapabilityError(f"the {self.name} cannot {capability}", got=self.ref.name, fix="choose a model or an arm that does not need it")
+            raise CapabilityError(
+                f"the {self.name} cannot {capability}", got=self.ref.name, fix="choose a model or an arm that does not need it"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,9 @@ class Lab:
         """The named random stream of this run's seed. Arms share streams, so that they differ by what they change and nothing else."""
         return stream(self.seed, *names)
 
-    def sampling(self, name: str, *, max_tokens: int, temperature: float = 0.0, n: int = 1, top_p: float = 1.0, stop: Sequence[str] = ()) -> Sampling:
+    def sampling(
+        self, name: str, *, max_tokens: int, temperature: float = 0.0, n: int = 1, top_p: float = 1.0, stop: Sequence[str] = ()
+    ) -> Sampling:
         """Sampling with the seed of the named stream; greedy sampling has none, so that its answers are shared between seeds."""
         seed = derive(self.seed, "sampling", name) if temperature > 0 else None
         return Sampling(max_tokens=max_tokens, temperature=temperature, n=n, top_p=top_p, stop=tuple(stop), seed=seed)
@@ -175,10 +179,14 @@ class Lab:
 
     # -- training --------------------------------------------------------------------------------------------------------------
 
-    def fit(self, role: str, model: Role, source: Any, objective: Any, *, settings: FitSettings, targets: Any = None, step: str = "") -> Role:
+    def fit(
+        self, role: str, model: Role, source: Any, objective: Any, *, settings: FitSettings, targets: Any = None, step: str = ""
+    ) -> Role:
         """Train and return a new handle in `role`. The same inputs give the same key and are trained once."""
         if "train" not in model.facts.capabilities or model.ref.path is None:
-            raise CapabilityError(f"the {role} cannot be trained", got=model.ref.name, fix="use a model with local weights (hf:, bundled:) or another arm")
+            raise CapabilityError(
+                f"the {role} cannot be trained", got=model.ref.name, fix="use a model with local weights (hf:, bundled:) or another arm"
+            )
         key = content_id(
             {
                 "model": model.id,
@@ -219,7 +227,11 @@ class Lab:
             parent=model.id,
             replayed=replayed,
             elapsed_s=round(time.monotonic() - started, 3),
-            **{k: summary[k] for k in ("examples", "seen", "tokens", "steps", "seconds", "log", "before", "after", "dropped", "notes") if k in summary},
+            **{
+                k: summary[k]
+                for k in ("examples", "seen", "tokens", "steps", "seconds", "log", "before", "after", "dropped", "notes")
+                if k in summary
+            },
         )
         return self.role(role, ref, model.facts)
 

@@ -238,9 +238,7 @@ class Scorecard(_Record):
 
 Record = Problem | Solution | Verdict | Feedback | Pair | Example | ModelRef | Scorecard | Prompt
 
-_KINDS: dict[str, type] = {
-    cls.__name__: cls for cls in (Problem, Solution, Verdict, Feedback, Pair, Example, ModelRef, Scorecard, Prompt)
-}
+_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Problem, Solution, Verdict, Feedback, Pair, Example, ModelRef, Scorecard, Prompt)}
 
 
 def encode(record: Record) -> bytes:
@@ -271,5 +269,7 @@ def decode(line: bytes | str) -> Record:
     except ValidationError as wrong:
         raise DataError(f"record of type {kind} has a wrong field", got=str(wrong.errors()[0])[:300]) from wrong
     if record.id != row.get("id"):
-        raise InternalError(f"{kind} record does not hash to its own id", got=row.get("id"), fix="the file was edited or written by another version")
+        raise InternalError(
+            f"{kind} record does not hash to its own id", got=row.get("id"), fix="the file was edited or written by another version"
+        )
     return record

@@ -32,9 +32,20 @@ class Drafts:
 
 
 def draft_questions(
-    lab: Lab, writer: Role, name: str, *, wanted: int, temperature: float, max_tokens: int, seeds_per_prompt: int = 3, items_per_call: int = 5
+    lab: Lab,
+    writer: Role,
+    name: str,
+    *,
+    wanted: int,
+    temperature: float,
+    max_tokens: int,
+    seeds_per_prompt: int = 3,
+    items_per_call: int = 5,
 ) -> Drafts:
-    """`wanted` new questions per skill, kept under `name`; their answers are the world's where it can solve them, else the writer's claim."""
+    """`wanted` new questions per skill, kept under `name`.
+
+    Their answers are the world's where it can solve them, else the writer's claim.
+    """
     drafted = draft_by_skill(
         writer,
         lab.task.seed,
@@ -62,7 +73,14 @@ def draft_questions(
 
 
 def draft_solutions(
-    lab: Lab, writer: Role, problems: Sequence[Problem], *, techniques: Sequence[Technique], temperature: float, max_tokens: int, name: str = "draft_solutions"
+    lab: Lab,
+    writer: Role,
+    problems: Sequence[Problem],
+    *,
+    techniques: Sequence[Technique],
+    temperature: float,
+    max_tokens: int,
+    name: str = "draft_solutions",
 ) -> list[Solution]:
     """One rationale per technique and problem, problem by problem. Unparsed ones stay (they may still help); empty ones are dropped."""
     columns = [
@@ -130,7 +148,13 @@ def best_liked_solutions(
         if solution.text and liked.value is not None and (held is None or liked.value > held[0]):
             best[solution.problem.id] = (liked.value, solution)
     kept = [x for _, x in best.values()]
-    lab.tally(name, asked=len(drawn), parsed=sum(x.answer is not None for x in drawn), kept=len(kept), dropped={"less liked": len(drawn) - len(kept)})
+    lab.tally(
+        name,
+        asked=len(drawn),
+        parsed=sum(x.answer is not None for x in drawn),
+        kept=len(kept),
+        dropped={"less liked": len(drawn) - len(kept)},
+    )
     return lab.keep(name, kept)
 
 

@@ -30,10 +30,16 @@ Student = Annotated[str | None, typer.Option("--student", help="bundled:student 
 Pool = Annotated[list[str] | None, typer.Option("--pool", help="Another model for item response; may be repeated.")]
 Seed = Annotated[list[int] | None, typer.Option("--seed", help="A seed; may be repeated.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds: 0, 1, 2, ...")]
-Preset = Annotated[str | None, typer.Option("--preset", help="paper, laptop or toy; laptop by default when the student is bundled, else paper.")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="paper, laptop or toy; laptop by default when the student is bundled, else paper.")
+]
 Toy = Annotated[bool, typer.Option("--toy", help="Short for --preset toy: seconds, to see that everything runs.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the recipe (nested: sft.lr=1e-4); may be repeated.")]
-TaskSets = Annotated[list[str] | None, typer.Option("--task-set", help="NAME=VALUE, an option of the task (a column name, sizes); may be repeated.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the recipe (nested: sft.lr=1e-4); may be repeated.")
+]
+TaskSets = Annotated[
+    list[str] | None, typer.Option("--task-set", help="NAME=VALUE, an option of the task (a column name, sizes); may be repeated.")
+]
 Arms = Annotated[list[str] | None, typer.Option("--arm", help="An arm of the recipe, or `all`; may be repeated.")]
 TestLimit = Annotated[int | None, typer.Option("--test-limit", help="Evaluate on that many test problems only.", min=1)]
 
@@ -45,7 +51,19 @@ def list_recipes(as_json: Json = False) -> None:
 
     recipes = [load_recipe(name) for name in recipe_names()]
     if as_json:
-        _print_json([{"name": r.name, "title": r.card.title, "kind": r.card.kind, "family": r.card.family, "claim": r.card.claim, "arms": list(r.arms)} for r in recipes])
+        _print_json(
+            [
+                {
+                    "name": r.name,
+                    "title": r.card.title,
+                    "kind": r.card.kind,
+                    "family": r.card.family,
+                    "claim": r.card.claim,
+                    "arms": list(r.arms),
+                }
+                for r in recipes
+            ]
+        )
         return
     width = max(len(r.name) for r in recipes)
     for recipe in recipes:
@@ -93,7 +111,11 @@ def run(
     request = _request(recipe, task, teacher, student, pool, seed, seeds, preset, toy, sets, task_sets, arm, test_limit)
     command = shlex.join(["tutelage", *sys.argv[1:]])
     if not as_json:
-        print(f"{request.recipe.name} on {request.task.name}: {len(request.arms)} arms, seeds {', '.join(map(str, request.seeds))}, preset {request.preset}", flush=True)
+        print(
+            f"{request.recipe.name} on {request.task.name}: {len(request.arms)} arms, "
+            f"seeds {', '.join(map(str, request.seeds))}, preset {request.preset}",
+            flush=True,
+        )
     with watching(request, quiet=as_json) as watch:
         outcome = run_request(request, out=out, jobs=jobs, budget=budget, command=command, watch=watch)
     print_outcome(request, outcome, as_json=as_json)
@@ -209,7 +231,11 @@ def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 
 def _run_folder(folder: Path) -> None:
     if not (folder / "run.json").exists():
-        raise SettingsError("this is not a run folder: it has no run.json", got=folder, fix="name a folder that `tutelage run` printed, usually runs/<recipe>-<id>")
+        raise SettingsError(
+            "this is not a run folder: it has no run.json",
+            got=folder,
+            fix="name a folder that `tutelage run` printed, usually runs/<recipe>-<id>",
+        )
 
 
 def _print_json(value: Any) -> None:
@@ -226,6 +252,9 @@ def main() -> int:
     except TutelageError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("interrupted: what was answered is kept; the same command continues", file=sys.stderr)
         return INTERRUPTED
@@ -240,7 +269,4 @@ def main() -> int:
         # click's usage errors: unknown option, missing argument, wrong type
         print(f"error: {usage()}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return 0

@@ -10,8 +10,27 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-CORE = ("torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers", "aiohttp", "orjson", "pydantic", "typer", "rich", "jinja2", "numpy", "scipy")
-OPTIONAL = {"datasets": "data: tasks from the hub (hub:ID)", "pyarrow": "data: Parquet files", "playwright": "browser-test: the report's browser test"}
+CORE = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "aiohttp",
+    "orjson",
+    "pydantic",
+    "typer",
+    "rich",
+    "jinja2",
+    "numpy",
+    "scipy",
+)
+OPTIONAL = {
+    "datasets": "data: tasks from the hub (hub:ID)",
+    "pyarrow": "data: Parquet files",
+    "playwright": "browser-test: the report's browser test",
+}
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TOGETHER_API_KEY", "OPENROUTER_API_KEY", "HF_TOKEN")
 
 
@@ -56,7 +75,11 @@ def print_findings(found: dict[str, Any]) -> None:
     print("core     " + ", ".join(f"{n} {v or 'MISSING'}" for n, v in found["packages"].items()))
     for name, what in OPTIONAL.items():
         print(f"optional {name} {found['optional'][name] or 'not installed'} ({what})")
-    print(f"sandbox  {'bubblewrap at ' + found['bubblewrap'] if found['bubblewrap'] else 'bubblewrap not found: recipes that run code need --allow-weak-sandbox'}")
+    print(
+        f"sandbox  bubblewrap at {found['bubblewrap']}"
+        if found["bubblewrap"]
+        else "sandbox  bubblewrap not found: recipes that run code need --allow-weak-sandbox"
+    )
     print(f"data     TUTELAGE_DATA={found['TUTELAGE_DATA'] or '(not set: gsm8k, bbh/* and clinc150 are not available)'}")
     print(f"disk     {found['runs_folder_free_gib']} GiB free where runs are written")
     print("bundled  " + ", ".join(f"{which}: {'there' if path else 'MISSING'}" for which, path in found["bundled"].items()))

@@ -1,4 +1,6 @@
-"""Progress of a run on the terminal: a line per seed with step, count, rate and time left. Nothing is drawn where output is not a terminal."""
+"""Progress of a run on the terminal: a line per seed with step, count, rate and time left.
+
+Nothing is drawn where output is not a terminal."""
 
 from __future__ import annotations
 

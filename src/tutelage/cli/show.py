@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import textwrap
 from dataclasses import asdict, fields
 from typing import Any
@@ -16,7 +17,7 @@ def field_docs(settings: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
     docs: dict[str, str] = {}
     body = getattr(tree, "body", [])
-    for here, following in zip(body, body[1:], strict=False):
+    for here, following in itertools.pairwise(body):
         if isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name) and isinstance(following, ast.Expr):
             value = following.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -33,7 +34,11 @@ def card_as_dict(recipe: Recipe) -> dict[str, Any]:
         "card": asdict(recipe.card),
         "arms": {name: asdict(arm) for name, arm in recipe.arms.items()},
         "settings": {
-            f.name: {"paper": _plain(getattr(defaults, f.name)), "laptop": _plain(recipe.laptop.get(f.name, getattr(defaults, f.name))), "doc": docs.get(f.name, "")}
+            f.name: {
+                "paper": _plain(getattr(defaults, f.name)),
+                "laptop": _plain(recipe.laptop.get(f.name, getattr(defaults, f.name))),
+                "doc": docs.get(f.name, ""),
+            }
             for f in fields(recipe.settings)
         },
     }

@@ -18,7 +18,14 @@ def print_outcome(request: Request, outcome: Outcome, *, as_json: bool) -> None:
     summary = summarise(outcome.folder)
     report = outcome.folder / "report.html"
     if as_json:
-        body = {**summary, "folder": str(outcome.folder), "report": str(report), "refused": dict(outcome.refused), "calls": outcome.calls, "fits": outcome.fits}
+        body = {
+            **summary,
+            "folder": str(outcome.folder),
+            "report": str(report),
+            "refused": dict(outcome.refused),
+            "calls": outcome.calls,
+            "fits": outcome.fits,
+        }
         sys.stdout.buffer.write(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
         sys.stdout.buffer.flush()
         return
@@ -79,10 +86,17 @@ def print_plan(request: Request, plan: Plan, *, as_json: bool) -> None:
         table.add_column(heading, justify="left" if heading in ("arm", "role") else "right")
     for row in plan.rows:
         table.add_row(
-            row.arm, row.role, *(_span(low, high) for low, high in (row.calls, row.prompt_tokens, row.completion_tokens)), str(row.fits), _span(*row.examples)
+            row.arm,
+            row.role,
+            *(_span(low, high) for low, high in (row.calls, row.prompt_tokens, row.completion_tokens)),
+            str(row.fits),
+            _span(*row.examples),
         )
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(f"{request.recipe.name} on {request.task.name}, preset {request.preset}: one seed of {len(request.seeds)}; nothing was asked or trained.")
+    console.print(
+        f"{request.recipe.name} on {request.task.name}, preset {request.preset}: "
+        f"one seed of {len(request.seeds)}; nothing was asked or trained."
+    )
     console.print(table)
     low, high = plan.unique_teacher_calls
     print(f"Arms share calls: all arms together need {_span(low, high)} different teacher calls per seed.")

@@ -16,7 +16,11 @@ def worked_examples(task: Task, skill: str, shots: int) -> list[tuple[str, str]]
     """The first `shots` seed problems of a skill as (question, rationale): with the rationale the task ships, else its bare answer."""
     shown = [p for p in task.seed if p.skill == skill and p.answer is not None][:shots]
     if len(shown) < shots:
-        raise DataError(f"{shots}-shot evaluation needs {shots} labelled seed problems of skill '{skill}'", got=len(shown), fix="lower the number of shots")
+        raise DataError(
+            f"{shots}-shot evaluation needs {shots} labelled seed problems of skill '{skill}'",
+            got=len(shown),
+            fix="lower the number of shots",
+        )
     return [(p.text, str(p.context.get("rationale") or task.answer_only(p.answer or ""))) for p in shown]
 
 

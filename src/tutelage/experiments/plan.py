@@ -183,5 +183,3 @@ def _tokens(text: str) -> int:
 
 def _range(a: float, b: float) -> tuple[float, float]:
     return (min(a, b), max(a, b))
-
-

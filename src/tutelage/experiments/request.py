@@ -1,4 +1,5 @@
-"""What is to be run, resolved and checked before any work: names to things, presets and overrides to settings, all of it to one identity."""
+"""What is to be run, resolved and checked before any work: names to things, presets and overrides to settings,
+all of it to one identity."""
 
 from __future__ import annotations
 
@@ -44,7 +45,12 @@ class Request:
             "recipe": self.recipe.name,
             "version": self.recipe.card.version,
             "settings": asdict(self.settings),
-            "task": {"name": self.task.name, "version": self.task.version, "options": dict(self.task.options), "test_limit": self.test_limit},
+            "task": {
+                "name": self.task.name,
+                "version": self.task.version,
+                "options": dict(self.task.options),
+                "test_limit": self.test_limit,
+            },
             "models": {role: ref.id for role, (ref, _) in self.models.items()},
             "arms": sorted(self.arms),
             "seeds": sorted(self.seeds),
@@ -85,7 +91,9 @@ def resolve_request(
     if preset == "paper":
         for role, name in (("teacher", teacher), ("student", student)):
             if (name or "").startswith("bundled:"):
-                raise SettingsError(f"the bundled {role} cannot run the paper's settings", got=name, fix="--preset laptop, or models of the paper's size")
+                raise SettingsError(
+                    f"the bundled {role} cannot run the paper's settings", got=name, fix="--preset laptop, or models of the paper's size"
+                )
     settings = resolve_settings(found, preset, overrides or {})
     names: dict[str, str] = {}
     if teacher:
@@ -102,11 +110,20 @@ def resolve_request(
     check_needs(found, chosen, models)
     opened = open_task(task, task_options or {})
     asked = {
-        "recipe": recipe, "task": task, "teacher": teacher, "student": student, "pool": list(pool), "arms": list(chosen), "seeds": list(seeds),
+        "recipe": recipe, "task": task, "teacher": teacher, "student": student, "pool": list(pool), "arms": list(chosen),
+        "seeds": list(seeds),
         "preset": preset, "overrides": dict(overrides or {}), "task_options": dict(task_options or {}), "test_limit": test_limit,
     }  # fmt: skip
     return Request(
-        recipe=found, task=opened, models=models, arms=chosen, seeds=tuple(seeds), preset=preset, settings=settings, test_limit=test_limit, asked=asked
+        recipe=found,
+        task=opened,
+        models=models,
+        arms=chosen,
+        seeds=tuple(seeds),
+        preset=preset,
+        settings=settings,
+        test_limit=test_limit,
+        asked=asked,
     )
 
 
@@ -132,11 +149,15 @@ def check_needs(recipe: Recipe, arms: Sequence[str], models: Mapping[str, tuple[
         arm: Arm = recipe.arms[name]
         for role, capabilities in (arm.needs if arm.needs is not None else recipe.card.needs).items():
             if role not in models:
-                raise SettingsError(f"recipe '{recipe.name}' needs a {role} (arm '{name}')", fix=f"--{role} MODEL, for example bundled:{role} or hf:DIR")
+                raise SettingsError(
+                    f"recipe '{recipe.name}' needs a {role} (arm '{name}')", fix=f"--{role} MODEL, for example bundled:{role} or hf:DIR"
+                )
             ref, facts = models[role]
             for capability in capabilities:
                 if capability not in CAPABILITIES:
-                    raise SettingsError(f"card of '{recipe.name}' names an unknown capability", got=capability, fix=did_you_mean(capability, CAPABILITIES))
+                    raise SettingsError(
+                        f"card of '{recipe.name}' names an unknown capability", got=capability, fix=did_you_mean(capability, CAPABILITIES)
+                    )
                 if capability not in facts.capabilities:
                     able = [a for a, b in recipe.arms.items() if b.needs is not None and capability not in b.needs.get(role, ())]
                     raise CapabilityError(
@@ -159,18 +180,25 @@ def resolve_settings(recipe: Recipe, preset: str, overrides: Mapping[str, Any]) 
     except ValidationError as wrong:
         first = wrong.errors()[0]
         where = ".".join(str(x) for x in first["loc"])
-        raise SettingsError(f"setting '{where}' of recipe '{recipe.name}' cannot be used", got=first.get("input"), fix=first["msg"]) from wrong
+        raise SettingsError(
+            f"setting '{where}' of recipe '{recipe.name}' cannot be used", got=first.get("input"), fix=first["msg"]
+        ) from wrong
 
 
 def _put(recipe: Recipe, tree: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     here: Any = tree
-    for name in (*parents, last):
-        if not isinstance(here, dict) or name not in here:
-            known = list(here) if isinstance(here, dict) else [f.name for f in fields(recipe.settings)]
-            raise SettingsError(f"recipe '{recipe.name}' has no setting '{path}'", got=name, fix=did_you_mean(name, known))
-        parent, here = here, here[name]
-    parent[last] = value
+    for name in parents:
+        _must_know(recipe, here, path, name)
+        here = here[name]
+    _must_know(recipe, here, path, last)
+    here[last] = value
+
+
+def _must_know(recipe: Recipe, here: Any, path: str, name: str) -> None:
+    if not isinstance(here, dict) or name not in here:
+        known = list(here) if isinstance(here, dict) else [f.name for f in fields(recipe.settings)]
+        raise SettingsError(f"recipe '{recipe.name}' has no setting '{path}'", got=name, fix=did_you_mean(name, known))
 
 
 def parse_value(text: str) -> Any:

@@ -63,7 +63,9 @@ def run_folder(request: Request, out: Path | None) -> Path:
         if there != orjson.loads(orjson.dumps(request.identity)):
             wanted = orjson.loads(orjson.dumps(request.identity))
             differ = [f"{k}: there {there.get(k)!r}, here {wanted.get(k)!r}" for k in wanted if there.get(k) != wanted.get(k)]
-            raise SettingsError(f"folder {folder} holds another run", got="; ".join(differ)[:600], fix="name another --out folder, or leave it out")
+            raise SettingsError(
+                f"folder {folder} holds another run", got="; ".join(differ)[:600], fix="name another --out folder, or leave it out"
+            )
     return folder
 
 
@@ -128,11 +130,18 @@ def _run_arm(
 
     def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> Cached:
         return Cached(
-            _opener(opened, ref), ref, cache=cache, ledger=ledger, role=role, arm=arm, progress=lambda done, total: watch(seed, arm, f"{role}: {now['step']}", done, total)
+            _opener(opened, ref),
+            ref,
+            cache=cache,
+            ledger=ledger,
+            role=role,
+            arm=arm,
+            progress=lambda done, total: watch(seed, arm, f"{role}: {now['step']}", done, total),
         )
 
     lab = Lab(
-        task=request.task, models=request.models, open_role=open_role, journal=journal, fits=folder / "fits", arm=arm, seed=seed, train=train,
+        task=request.task, models=request.models, open_role=open_role, journal=journal, fits=folder / "fits", arm=arm, seed=seed,
+        train=train,
         progress=progress, test_limit=request.test_limit,
     )  # fmt: skip
     started = time.monotonic()
@@ -167,7 +176,9 @@ LOG_LINES = 60
 """Steps of a fit's log that the journal keeps, evenly spread; the last one always."""
 
 
-def _train(*, model: ModelRef, source: Any, objective: Any, targets: Any, settings: Any, seed: int, out: Path, progress: Any) -> dict[str, Any]:
+def _train(
+    *, model: ModelRef, source: Any, objective: Any, targets: Any, settings: Any, seed: int, out: Path, progress: Any
+) -> dict[str, Any]:
     """Do the training behind `lab.fit` and describe it for fit.json."""
     from tutelage.engine.digest import digest_of, inspect_folder
     from tutelage.train.loop import fit
@@ -227,16 +238,22 @@ def _write_run(request: Request, folder: Path, command: str) -> None:
         "title": card.title,
         "card": {**asdict(card), "doc": request.recipe.doc},
         "settings": asdict(request.settings),
-        "arms": {name: {"summary": a.summary, "changes": dict(a.changes), "control": a.control} for name, a in request.recipe.arms.items() if name in request.arms},
+        "arms": {name: asdict(request.recipe.arms[name]) for name in request.arms},
         "seeds": list(request.seeds),
         "preset": request.preset,
         "task": {
             "name": task.name, "version": task.version, "licence": task.licence, "chance": task.chance, "description": task.description,
             "answer_format": task.answer_format, "templated": task.templated, "options": dict(task.options), "dropped": dict(task.dropped),
-            "splits": {"seed": len(task.seed), "train": len(task.train), "validation": len(task.validation), "test": len(task.test[: request.test_limit])},
+            "splits": {
+                "seed": len(task.seed), "train": len(task.train), "validation": len(task.validation),
+                "test": len(task.test[: request.test_limit]),
+            },
             "skills": list(task.skills), "solver": task.solve is not None,
         },
-        "models": {role: {"name": ref.name, "id": ref.id, "facts": {**asdict(facts), "capabilities": sorted(facts.capabilities)}} for role, (ref, facts) in request.models.items()},
+        "models": {
+            role: {"name": ref.name, "id": ref.id, "facts": {**asdict(facts), "capabilities": sorted(facts.capabilities)}}
+            for role, (ref, facts) in request.models.items()
+        },
         "asked": dict(request.asked),
         "command": command,
         "versions": {name: _version(name) for name in ("tutelage", "torch", "transformers", "peft", "accelerate", "numpy")},
@@ -271,7 +288,12 @@ def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
                     refused[f"{seed}/{arm}"] = " ".join(filter(None, (event["message"], event.get("got"))))
                 if event["event"] == "fit" and event["role"] == "student" and arm == request.recipe.card.arm and student is None:
                     fit = orjson.loads((folder / "fits" / event["key"] / "fit.json").read_bytes())
-                    student = ModelRef(name=f"fit:{event['key']}", digest=fit["digest"], path=str(folder / "fits" / event["key"]), adapter_of=fit.get("adapter_of"))
+                    student = ModelRef(
+                        name=f"fit:{event['key']}",
+                        digest=fit["digest"],
+                        path=str(folder / "fits" / event["key"]),
+                        adapter_of=fit.get("adapter_of"),
+                    )
                     dataset = [r for r in journal.records("examples") if isinstance(r, Example)]
     return Outcome(folder=folder, scorecards=cards, student=student, dataset=dataset, refused=refused, calls=calls, fits=fits)
 
@@ -280,7 +302,10 @@ def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
 
 
 def _in_processes(folder: Path, seeds: Sequence[int], jobs: int, budget: str | None, watch: Watch) -> list[dict[str, int]]:
-    """Run seeds in `jobs` processes of one thread. Children end when this process ends: they read their standard input and stop at its end."""
+    """Run seeds in `jobs` processes of one thread.
+
+    Children end when this process ends: they read their standard input and stop at its end.
+    """
     waiting = list(seeds)
     running: dict[int, subprocess.Popen[bytes]] = {}
     results: dict[int, dict[str, Any]] = {}
@@ -331,7 +356,11 @@ def _check(seed: int, code: int, result: dict[str, Any] | None, folder: Path) ->
     if result is not None and "error" in result:
         kind = getattr(errors, result["error"], InternalError)
         raise kind(result["message"], got=result.get("got"), fix=result.get("fix"))
-    raise InternalError(f"the process of seed {seed} ended without a result", got=f"exit {code}", fix=f"see {folder}/seeds/{seed}/crash.txt; the same command continues")
+    raise InternalError(
+        f"the process of seed {seed} ended without a result",
+        got=f"exit {code}",
+        fix=f"see {folder}/seeds/{seed}/crash.txt; the same command continues",
+    )
 
 
 def request_of(folder: Path) -> Request:
@@ -340,7 +369,10 @@ def request_of(folder: Path) -> Request:
     request = resolve_request(asked.pop("recipe"), **asked)
     held = orjson.loads((folder / "run.json").read_bytes())["identity"]
     if held != orjson.loads(orjson.dumps(request.identity)):
-        raise SettingsError(f"folder {folder} was made from other models or data than those of the same names now", fix="start a new run, or bring the old files back")
+        raise SettingsError(
+            f"folder {folder} was made from other models or data than those of the same names now",
+            fix="start a new run, or bring the old files back",
+        )
     return request
 
 

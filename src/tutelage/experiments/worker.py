@@ -49,7 +49,14 @@ def main() -> int:
     try:
         _say(dict(run_seed(request_of(folder), folder, seed, budget=budget, watch=watch)))
     except TutelageError as error:
-        _say({"error": type(error).__name__, "message": error.message, "got": None if error.got is None else str(error.got), "fix": error.fix})
+        _say(
+            {
+                "error": type(error).__name__,
+                "message": error.message,
+                "got": None if error.got is None else str(error.got),
+                "fix": error.fix,
+            }
+        )
         return error.exit_code
     except BaseException:
         (folder / "seeds" / str(seed)).mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,11 @@ def draft_questions(
         batch = []
         for _ in range(min(need, calls_at_most - calls)):
             shown = rng.sample(list(seeds), k=min(seeds_per_prompt, len(seeds)))
-            batch.append(render_questions(dialect, task=task, description=description, seeds=shown, count=items_per_call, first_id=rng.randint(1, 9) * 100))
+            batch.append(
+                render_questions(
+                    dialect, task=task, description=description, seeds=shown, count=items_per_call, first_id=rng.randint(1, 9) * 100
+                )
+            )
         # Another round must not repeat the noise of the one before it.
         noise = replace(sampling, seed=None if sampling.seed is None else sampling.seed + calls)
         for prompt, completions in zip(batch, teacher.generate(batch, noise), strict=True):
@@ -74,7 +78,9 @@ def draft_questions(
                     dropped["repeat"] = dropped.get("repeat", 0) + 1
                     continue
                 seen.add(_normal(item.question))
-                origin = Origin(step="draft_questions", parents=tuple(s.id for s in seeds if s.text in prompt.text), model=teacher_id, prompt=prompt.id)
+                origin = Origin(
+                    step="draft_questions", parents=tuple(s.id for s in seeds if s.text in prompt.text), model=teacher_id, prompt=prompt.id
+                )
                 problems.append(Problem(text=item.question, answer=item.answer, skill=skill, origin=origin))
                 prompts.append(prompt)
         per_call = len(problems) / calls
@@ -103,7 +109,10 @@ def draft_by_skill(
     patience: float = 4.0,
     known: Sequence[Problem] = (),
 ) -> Drafted:
-    """`wanted` questions for each skill of the seeds. `patience` bounds the calls per skill: that many times what a perfect writer needs."""
+    """`wanted` questions for each skill of the seeds.
+
+    `patience` bounds the calls per skill: that many times what a perfect writer needs.
+    """
     groups = by_skill(seeds)
     parts = []
     for index, (skill, mine) in enumerate(groups.items()):

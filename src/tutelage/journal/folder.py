@@ -1,9 +1,9 @@
 """The run folder: append-only events and whole files of records, so that nothing half-written is ever read.
 
-    run.json                               what was asked for; the run's identity
-    seeds/<seed>/<arm>/events.jsonl        one JSON object a line, `event` names its kind
-    seeds/<seed>/<arm>/records/<name>.jsonl  records as `tutelage.records.encode` writes them
-    fits/<key>/                            weights trained here, with fit.json
+run.json                               what was asked for; the run's identity
+seeds/<seed>/<arm>/events.jsonl        one JSON object a line, `event` names its kind
+seeds/<seed>/<arm>/records/<name>.jsonl  records as `tutelage.records.encode` writes them
+fits/<key>/                            weights trained here, with fit.json
 """
 
 from __future__ import annotations
@@ -39,8 +39,14 @@ def write_whole(path: Path, body: bytes) -> None:
 def storage_error(path: Path, problem: OSError) -> StorageError:
     """The operating system's refusal in words, with the way out."""
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"no space left while writing {path}", got=problem.strerror, fix="free some space and run the same command again: it continues")
-    return StorageError(f"{path} cannot be written", got=problem.strerror or str(problem), fix="check the folder's permissions, then run the same command again")
+        return StorageError(
+            f"no space left while writing {path}", got=problem.strerror, fix="free some space and run the same command again: it continues"
+        )
+    return StorageError(
+        f"{path} cannot be written",
+        got=problem.strerror or str(problem),
+        fix="check the folder's permissions, then run the same command again",
+    )
 
 
 class ArmJournal:

@@ -46,6 +46,7 @@ def parse_questions(dialect: Dialect, text: str) -> list[DraftedItem]:
 def example() -> str:
     """A reply with five items in the English form; planning answers with it."""
     return "\n".join(
-        f"<example id={i}>\n<input>\nA shelf holds {i} rows of 4 cups and 2 more. How many cups?\n</input>\n<target>\n{4 * i + 2}\n</target>\n</example>"
+        f"<example id={i}>\n<input>\nA shelf holds {i} rows of 4 cups and 2 more. How many cups?\n</input>\n"
+        f"<target>\n{4 * i + 2}\n</target>\n</example>"
         for i in range(4, 9)
     )

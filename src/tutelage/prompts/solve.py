@@ -22,7 +22,9 @@ def render_technique(dialect: Dialect, *, description: str, answer_format: str, 
     return Prompt.user(text, kind="solve.technique")
 
 
-def render_shots(dialect: Dialect, *, description: str, answer_format: str, demonstrations: Sequence[tuple[str, str]], question: str) -> Prompt:
+def render_shots(
+    dialect: Dialect, *, description: str, answer_format: str, demonstrations: Sequence[tuple[str, str]], question: str
+) -> Prompt:
     """Ask for a solution after worked examples, given as (question, rationale).
 
     Everything that does not depend on the question stands first, so that prompts with the same demonstrations share a prefix.

@@ -1,4 +1,7 @@
-"""General reasoning-technique instructions, for tasks that bring none of their own (ARTE Sec. 3.1 and App. H name the kinds; our wording)."""
+"""General reasoning-technique instructions, for tasks that bring none of their own.
+
+ARTE Sec. 3.1 and App. H name the kinds; the wording is ours.
+"""
 
 from __future__ import annotations
 

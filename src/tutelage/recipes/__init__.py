@@ -32,7 +32,9 @@ def _paths() -> dict[str, str]:
     found = {m.name.replace("_", "-"): f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
     for entry in entry_points(group="tutelage.recipes"):
         if entry.name in found:
-            raise SettingsError("two recipes have one name", got=f"{entry.name} of {entry.value}", fix="rename the entry point of your package")
+            raise SettingsError(
+                "two recipes have one name", got=f"{entry.name} of {entry.value}", fix="rename the entry point of your package"
+            )
         found[entry.name] = entry.value
     return found
 

@@ -43,20 +43,51 @@ CARD = Card(
     family="data generation",
     kind="system",
     needs={"teacher": ("generate", "train"), "student": ("generate", "train")},
-    steps=("drafts", "draft_solutions", "probes", "liked", "questions_liked", "pairs", "tailored_questions", "tailored_solutions", "examples"),
+    steps=(
+        "drafts",
+        "draft_solutions",
+        "probes",
+        "liked",
+        "questions_liked",
+        "pairs",
+        "tailored_questions",
+        "tailored_solutions",
+        "examples",
+    ),
     size="drafts",
     arm="arte",
     baseline="original_teacher",
     control="shuffled",
     claims=(
-        Claim(what="BBH, ARTE against the unaligned teacher", published="41.96 against 37.55 (+4.41 points)", where="Table 2, zero-shot", arms=("arte", "original_teacher")),
-        Claim(what="BBH, ARTE against the unaligned teacher", published="43.44 against 40.04 (+3.40 points)", where="Table 2, three-shot", arms=("arte", "original_teacher"), metric="accuracy, 1-shot"),
-        Claim(what="BBH, aligned rationales on original questions against the unaligned teacher", published="37.94 against 37.55 (+0.39 points)", where="Table 2, zero-shot", arms=("rationale_only", "original_teacher")),
-        Claim(what="BBH, aligned questions with the unaligned teacher's rationales", published="41.73 against 37.55 (+4.18 points)", where="Table 2, zero-shot", arms=("question_only", "original_teacher")),
+        Claim(
+            what="BBH, ARTE against the unaligned teacher",
+            published="41.96 against 37.55 (+4.41 points)",
+            where="Table 2, zero-shot",
+            arms=("arte", "original_teacher"),
+        ),
+        Claim(
+            what="BBH, ARTE against the unaligned teacher",
+            published="43.44 against 40.04 (+3.40 points)",
+            where="Table 2, three-shot",
+            arms=("arte", "original_teacher"),
+            metric="accuracy, 1-shot",
+        ),
+        Claim(
+            what="BBH, aligned rationales on original questions against the unaligned teacher",
+            published="37.94 against 37.55 (+0.39 points)",
+            where="Table 2, zero-shot",
+            arms=("rationale_only", "original_teacher"),
+        ),
+        Claim(
+            what="BBH, aligned questions with the unaligned teacher's rationales",
+            published="41.73 against 37.55 (+4.18 points)",
+            where="Table 2, zero-shot",
+            arms=("question_only", "original_teacher"),
+        ),
     ),
     deviations=(
-        "Original Teacher here is the unaligned teacher in step 8 (same prompts, same number of examples), so that the contrast is the alignment alone; "
-        "the paper's version, draft questions with their best-scored draft rationale, is the arm most_preferred.",
+        "Original Teacher here is the unaligned teacher in step 8 (same prompts, same number of examples), so that the contrast is "
+        "the alignment alone; the paper's version, draft questions with their best-scored draft rationale, is the arm most_preferred.",
         "DPO beta, draft temperature of rationales and SFT batch are not reported; ours are 0.1, 0.7 and 64.",
         "Pairs without a margin are dropped (ties are common with few probes).",
     ),
@@ -155,9 +186,15 @@ ARMS: dict[str, Arm] = {
     "arte": Arm(summary="taught by the teacher aligned to this student"),
     "arte_checked": Arm(summary="ARTE, wrong drafts count as not liked", changes={"check_pairs": True}),
     "arte_verified": Arm(summary="ARTE, only right rationales kept", changes={"check_data": True}),
-    "verified_sampling": Arm(summary="unaligned teacher, only right rationales kept", changes={**_UNALIGNED, "check_data": True}, needs=_TEXT_ONLY),
-    "most_preferred": Arm(summary="draft questions with their best-liked draft rationale", changes={"align": "most_preferred"}, needs=_TEXT_ONLY),
-    "equal_calls": Arm(summary="unaligned teacher at ARTE's number of calls", changes={**_UNALIGNED, "equal_calls": True}, needs=_TEXT_ONLY),
+    "verified_sampling": Arm(
+        summary="unaligned teacher, only right rationales kept", changes={**_UNALIGNED, "check_data": True}, needs=_TEXT_ONLY
+    ),
+    "most_preferred": Arm(
+        summary="draft questions with their best-liked draft rationale", changes={"align": "most_preferred"}, needs=_TEXT_ONLY
+    ),
+    "equal_calls": Arm(
+        summary="unaligned teacher at ARTE's number of calls", changes={**_UNALIGNED, "equal_calls": True}, needs=_TEXT_ONLY
+    ),
     "best_of_n": Arm(summary="unaligned teacher, of several rationales the best-liked", changes={"align": "best_of_n"}, needs=_TEXT_ONLY),
     "in_context": Arm(summary="unaligned teacher, shown the best-liked drafts", changes={"align": "in_context"}, needs=_TEXT_ONLY),
     "shuffled": Arm(summary="control: ARTE on shuffled scores", changes={"shuffle": True}, control=True),
@@ -207,10 +244,18 @@ def run(lab: Lab, s: Settings) -> Role:
             asked = len(drafts.problems) + s.question_pairs * len(by_skill(drafts.problems))
             lab.tally("pairs", asked=asked, parsed=asked, kept=len(pairs), dropped=dropped)
             if not lab.keep("pairs", pairs):
-                raise QualityGate("no preference pair has a margin", got=f"kept 0 of {asked}", fix="more probes or drafts, or an arm without alignment")
+                raise QualityGate(
+                    "no preference pair has a margin", got=f"kept 0 of {asked}", fix="more probes or drafts, or an arm without alignment"
+                )
 
             aligned = lab.fit(
-                "teacher", teacher, Fixed(pairs), dpo(beta=s.dpo_beta, nll=s.dpo_nll), targets=Reference(teacher.ref), settings=s.dpo, step="align"
+                "teacher",
+                teacher,
+                Fixed(pairs),
+                dpo(beta=s.dpo_beta, nll=s.dpo_nll),
+                targets=Reference(teacher.ref),
+                settings=s.dpo,
+                step="align",
             )
             writer = aligned if "questions" in s.aligned else teacher
             solver = aligned if "rationales" in s.aligned else teacher
@@ -239,7 +284,14 @@ def _rationales(
     name = "tailored_solutions"
     if s.check_data:
         return steps.sampled_solutions(
-            lab, solver, questions, keep="right", tries=s.tries, temperature=s.rationale_temperature, max_tokens=s.rationale_tokens, name=name
+            lab,
+            solver,
+            questions,
+            keep="right",
+            tries=s.tries,
+            temperature=s.rationale_temperature,
+            max_tokens=s.rationale_tokens,
+            name=name,
         )
     if s.align == "best_of_n":
         return steps.best_liked_solutions(
@@ -254,7 +306,10 @@ def _rationales(
 def _refuse_noise(lab: Lab, s: Settings, solutions: Sequence[Solution], scores: Sequence[Feedback]) -> None:
     """Note how reliable the preference is and by what it is explained; stop where aligning would follow chance."""
     found = preference_reliability(
-        [f.parts for f in scores], skills=[x.problem.skill for x in solutions], styles=[x.technique for x in solutions], rng=lab.rng("reliability")
+        [f.parts for f in scores],
+        skills=[x.problem.skill for x in solutions],
+        styles=[x.technique for x in solutions],
+        rng=lab.rng("reliability"),
     )
     lab.note("reliability", asdict(found))
     styles: dict[str, dict[str, list[float]]] = {}
@@ -265,7 +320,8 @@ def _refuse_noise(lab: Lab, s: Settings, solutions: Sequence[Solution], scores: 
     if found.verdict == "noise" and s.align != "nothing" and not s.align_anyway:
         raise QualityGate(
             "the student's preference is too noisy to align by", got=found.reason,
-            fix="more probes (--set probes=N), a student that can do the task sometimes, the arm verified_sampling, or --set align_anyway=true",
+            fix="more probes (--set probes=N), a student that can do the task sometimes, the arm verified_sampling, "
+            "or --set align_anyway=true",
         )  # fmt: skip
 
 
@@ -287,8 +343,8 @@ def _question_scores(problems: Sequence[Problem], liked: Sequence[tuple[Solution
         if f.value is not None:
             values.setdefault(x.problem.id, []).append(f.value)
     return [
-        Feedback(item=p.id, signal="one_shot", value=sum(v) / len(v) if (v := values.get(p.id)) else None, n=len(values.get(p.id, ())), model=student,
-                 origin=Origin(step="questions_liked", parents=(p.id,), model=student))
+        Feedback(item=p.id, signal="one_shot", value=sum(v) / len(v) if (v := values.get(p.id)) else None,
+                 n=len(values.get(p.id, ())), model=student, origin=Origin(step="questions_liked", parents=(p.id,), model=student))
         for p in problems
     ]  # fmt: skip
 

@@ -56,7 +56,11 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    examples=90, sft=FitSettings(lr=4e-3, batch=8, epochs=6, schedule="linear", warmup=0.03), question_tokens=160, rationale_tokens=48, shots=(0, 1)
+    examples=90,
+    sft=FitSettings(lr=4e-3, batch=8, epochs=6, schedule="linear", warmup=0.03),
+    question_tokens=160,
+    rationale_tokens=48,
+    shots=(0, 1),
 )
 """As in ARTE's laptop preset."""
 

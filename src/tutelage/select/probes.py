@@ -23,4 +23,10 @@ def discriminating_probes(
     rest = [i for i in range(len(problems)) if i not in set(best)]
     filler = rng.sample(rest, k=min(len(rest), max(0, wanted - len(best))))
     chosen = [problems[i] for i in (*best, *filler)]
-    return chosen, {"method": found.method, "why": found.why, "chosen_by_discrimination": len(best), "drawn_at_random": len(filler), "of": len(problems)}
+    return chosen, {
+        "method": found.method,
+        "why": found.why,
+        "chosen_by_discrimination": len(best),
+        "drawn_at_random": len(filler),
+        "of": len(problems),
+    }

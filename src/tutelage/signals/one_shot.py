@@ -34,6 +34,8 @@ def one_shot(
         stderr = math.sqrt(value * (1 - value) / len(parts)) if value is not None else None
         origin = Origin(step="one_shot", parents=(solution.id, *(p.id for p in mine)), model=student_id)
         feedback.append(
-            Feedback(item=solution.id, signal="one_shot", value=value, n=len(parts), stderr=stderr, parts=parts, model=student_id, origin=origin)
+            Feedback(
+                item=solution.id, signal="one_shot", value=value, n=len(parts), stderr=stderr, parts=parts, model=student_id, origin=origin
+            )
         )
     return feedback
