@@ -55,7 +55,8 @@ ATTEMPTS = {
     "look up a name": ("import socket\nprint('ESCAPED', socket.gethostbyname('localhost.localdomain.example'))", {"error"}),
     "fork bomb": ("import os\nwhile True: os.fork()", {"processes", "memory", "error"}),
     "spawn sleepers": (
-        "import subprocess\nfor _ in range(100): subprocess.Popen(['/usr/bin/sleep', '60'], start_new_session=True)\nimport time; time.sleep(60)",
+        "import subprocess\nfor _ in range(100): subprocess.Popen(['/usr/bin/sleep', '60'], start_new_session=True)\n"
+        "import time; time.sleep(60)",
         {"processes", "error"},
     ),
     "one large block": ("x = bytearray(400 * 2**20); print('ESCAPED')", {"error"}),

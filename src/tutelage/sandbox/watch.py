@@ -136,13 +136,21 @@ def _resident_mb(pid: int) -> float:
 
 
 def kill_family(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process, its group and every descendant that can still be found."""
-    family = family_of(process.pid) if process.poll() is None else []
+    """Ends the process, its group and every descendant that can still be found.
+
+    Descendants first: the launcher then sees its child die, reaps it and leaves by itself. Killed first, it would leave the reaping to
+    whatever runs as process 1, which in a container may be a program that does not reap.
+    """
+    if process.poll() is None:
+        descendants = family_of(process.pid)[1:]
+        for pid in descendants:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if descendants:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
-    for pid in family:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
     process.wait()
 
 

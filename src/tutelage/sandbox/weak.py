@@ -3,7 +3,7 @@
 It does NOT contain:
 - reading: every file that the user may read can be read, keys and other people's data included;
 - writing and deleting: every file that the user may write can be changed or removed;
-- the network: connections in and out are open;
+- network: connections in and out are open;
 - signals: any process of the user can be killed or traced;
 - escape: a process that starts a session of its own, or outlives its parent between two looks of the watch, may go on running;
 - memory in anonymous files, in /dev/shm and on disk; only address space per process and private memory of the known family are bounded;
