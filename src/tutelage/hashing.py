@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import Any
 
 import orjson
@@ -16,18 +15,19 @@ TAG = "b2"
 DIGEST_BYTES = 16
 
 
-def _plain(value: Any) -> Any:
-    """Containers orjson cannot take (tuples are fine, sets and NaN are not) are refused here, with the value named."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InternalError("canonical JSON has no NaN or infinity", got=value, fix="record the missing value as null")
-    raise InternalError(
-        "value cannot be written as canonical JSON", got=repr(value)[:200], fix="use records, dicts, lists, text or numbers"
-    )
-
-
 def canonical(value: Any) -> bytes:
-    """The one byte string that stands for `value`: sorted keys, no spaces, UTF-8. NaN and infinity become null."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS)
+    """The one byte string that stands for `value`: sorted keys, no spaces, UTF-8. NaN and infinity become null.
+
+    What JSON cannot hold (sets, keys that are not text, whole numbers beyond 64 bits, lone surrogates) is refused.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError as broken:
+        raise InternalError(
+            f"value cannot be written as canonical JSON: {broken}",
+            got=repr(value)[:200],
+            fix="use records, dicts with text as keys, lists, text or numbers",
+        ) from broken
 
 
 def digest(value: Any) -> bytes:

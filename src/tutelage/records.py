@@ -6,6 +6,7 @@ names the step, the parents, the model and the prompt, so any row of any table c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -40,9 +41,35 @@ class _Record:
     __slots__ = ()
     NOT_CONTENT: ClassVar[tuple[str, ...]] = ("origin",)
 
+    def __post_init__(self) -> None:
+        # 1 and 1.0 are one number but two JSON texts: without this, a record given an int would come back with another id.
+        for name in _float_fields(type(self)):
+            object.__setattr__(self, name, _as_float(getattr(self, name), f"{type(self).__name__}.{name}"))
+
     @property
     def id(self) -> str:
         return content_id([type(self).__name__, _content(self)])
+
+
+@cache
+def _float_fields(kind: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind) if "float" in str(f.type))
+
+
+def _as_float(value: Any, where: str) -> Any:
+    """Every number in `value` as a float; in the (start, end, weight) of spans the weight alone."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        if where == "Example.spans":
+            return tuple((start, end, _as_float(weight, "weight of a span")) for start, end, weight in value)
+        return tuple(_as_float(v, where) for v in value)
+    if isinstance(value, Mapping):
+        return {name: _as_float(v, where) for name, v in value.items()}
+    number = float(value)
+    if not math.isfinite(number):
+        raise InternalError(f"{where} must be a finite number", got=value, fix="record a missing value as None")
+    return number
 
 
 def _content(value: Any) -> Any:

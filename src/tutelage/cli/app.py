@@ -248,20 +248,15 @@ def _print_json(value: Any) -> None:
 def main() -> int:
     """The entry point: exit codes are those of `errors` (2 usage, 3 budget, 4 quality gate, 5 missing, 130 interrupted)."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # what a command raised as `typer.Exit`, also for Ctrl-C; None where it just ended
     except TutelageError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("interrupted: what was answered is kept; the same command continues", file=sys.stderr)
-        return INTERRUPTED
-    except typer.Exit as done:
-        return done.exit_code
-    except typer.Abort:
-        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except Exception as error:
         usage = getattr(error, "format_message", None)
         if usage is None:
@@ -269,4 +264,6 @@ def main() -> int:
         # click's usage errors: unknown option, missing argument, wrong type
         print(f"error: {usage()}", file=sys.stderr)
         return 2
-    return 0
+    if code == INTERRUPTED:
+        print("interrupted: what was answered is kept; the same command continues", file=sys.stderr)
+    return code if isinstance(code, int) else 0

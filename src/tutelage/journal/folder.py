@@ -8,6 +8,7 @@ fits/<key>/                            weights trained here, with fit.json
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -23,16 +24,17 @@ from tutelage.records import Record, decode, encode
 
 def write_whole(path: Path, body: bytes) -> None:
     """Write `body` so that a reader, or the next run after a kill, sees the old file or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as problem:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise storage_error(path, problem) from problem
 
 
@@ -57,7 +59,10 @@ class ArmJournal:
         self._events = folder / "events.jsonl"
 
     def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise storage_error(self.folder, problem) from problem
         self.event("start", at_s=round(time.time(), 3))
 
     def event(self, kind: str, **body: Any) -> None:
