@@ -32,14 +32,14 @@ CHANCE = {
     "track": 1 / 3,
     "nav": 0.25,
     "shop": 0.07,
-    "max": 0.34,
-    "min": 0.34,
+    "max": 0.37,
+    "min": 0.37,
     "newest": 0.1,
-    "evens": 0.31,
-    "bigs": 0.31,
+    "evens": 0.32,
+    "bigs": 0.32,
     "parity": 0.5,
-    "all": 0.9,
-    "any": 0.57,
+    "all": 0.94,
+    "any": 0.62,
 }
 """Per skill, the accuracy of always giving the most frequent answer."""
 
@@ -67,6 +67,8 @@ TECHNIQUES = {
     ),
 }
 DEFAULT_STYLES = ("steps", "terse", "posthoc")
+
+DESCRIPTION = "A record lists days with a value each; going through the days changes a state, and the last state is the answer."
 
 RULES = {
     "msum": "The state is the last digit of the sum so far.",
@@ -112,7 +114,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         version=VERSION,
         licence=LICENCE,
         chance=sum(CHANCE[skill] for skill in skills) / len(skills),
-        description=f"A record lists days with a value each; going through the days changes a state, and the last state is the answer. {rules}",
+        description=f"{DESCRIPTION} {rules}",
         verify=verify,
         techniques=tuple(Technique(name=style, instruction=TECHNIQUES[style]) for style in styles),
         answer_format=f"the final answer as one word or number after '{ARROW}'",
@@ -142,7 +144,8 @@ def draw_problems(skill: str, split: str, count: int, *, seed: int) -> list[Prob
             question = parse_question(text)
             # Seeds are shown solved in few-shot evaluation, so they carry a worked solution.
             context = {"rationale": write_steps(question, rng)} if split == "seed" and question is not None else {}
-            found[text] = Problem(text=text, answer=solve_text(text), skill=skill, context=context, origin=Origin(step=f"task folds {split}"))
+            origin = Origin(step=f"task folds {split}")
+            found[text] = Problem(text=text, answer=solve_text(text), skill=skill, context=context, origin=origin)
     return list(found.values())
 
 
@@ -178,4 +181,3 @@ def extract(text: str) -> str | None:
 
 def _plain(answer: str) -> str:
     return answer.strip().removeprefix("+").rstrip(".").casefold()
-

@@ -46,9 +46,7 @@ class Diet:
     """Shares of styles in documents with demonstrations, where the demonstration's style is that of the answer."""
     cued: Mapping[str, float]
     """Shares of styles in documents that name the style."""
-    kinds: Mapping[str, float] = field(
-        default_factory=lambda: {"plain": 0.27, "cued": 0.2, "shots": 0.41, "questions": 0.08, "text": 0.04}
-    )
+    kinds: Mapping[str, float] = field(default_factory=lambda: {"plain": 0.27, "cued": 0.2, "shots": 0.41, "questions": 0.08, "text": 0.04})
     """Shares of kinds of documents."""
 
 
@@ -115,7 +113,18 @@ def _question_list(rng: random.Random, skill: str) -> list[Piece]:
 
 _SYLLABLES = ("ba", "re", "ti", "mo", "lu", "sha", "kel", "nor", "vi", "ost", "en", "que", "dra", "pho", "ix", "um")
 _MARKS = (".", ",", "!", "(", ")", "-", "/", '"', "=", "+", "_", "{", "}", "%", "\t", "\n")
-_BLOCKS = ((0x20, 0x7E), (0xA1, 0x17F), (0x391, 0x3C9), (0x410, 0x44F), (0x5D0, 0x5EA), (0x905, 0x939), (0x3041, 0x3096), (0x4E00, 0x4FFF), (0x1F600, 0x1F64F))
+_BLOCKS = (
+    (0x20, 0x7E),
+    (0xA1, 0x17F),
+    (0x391, 0x3C9),
+    (0x410, 0x44F),
+    (0x5D0, 0x5EA),
+    (0x905, 0x939),
+    (0x3041, 0x3096),
+    (0x4E00, 0x4FFF),
+    (0x1F600, 0x1F64F),
+)
+"""Ranges of code points: ASCII, Latin, Greek, Cyrillic, Hebrew, Devanagari, Hiragana, Han, emoji."""
 
 
 def _any_text(rng: random.Random) -> str:
