@@ -110,6 +110,8 @@ class InternalError(TutelageError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the closest known ones, or all of them when there are few."""
     names = sorted(known)
+    if not names:
+        return "there are none to choose from"
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"

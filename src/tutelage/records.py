@@ -289,7 +289,7 @@ def decode(line: bytes | str) -> Record:
         kind, body = row["type"], row["record"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as broken:
         raise DataError("record line is not one of ours", got=str(line)[:120], fix="the file is damaged or was edited by hand") from broken
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise DataError("record of an unknown type", got=kind, fix=f"known types: {', '.join(sorted(_KINDS))}")
     try:
         record = _adapter(kind).validate_json(orjson.dumps(body))

@@ -1,0 +1,43 @@
+"""What holds for every test: one thread, no network, stores of its own, and a count of what was skipped for want of data."""
+
+import os
+
+# Before anything imports torch or transformers; processes that tests start inherit it.
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NO_COLOR": "1",
+}
+# A developer's own keys and endpoints must not reach a test.
+for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN"):
+    os.environ.pop(name, None)
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60, print_blob=True)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workspace(tmp_path_factory):
+    """Run folders and the call cache of this test process, away from the developer's own."""
+    folder = tmp_path_factory.mktemp("workspace")
+    held = {name: os.environ.get(name) for name in ("TUTELAGE_RUNS", "TUTELAGE_CACHE")}
+    os.environ |= {"TUTELAGE_RUNS": str(folder / "runs"), "TUTELAGE_CACHE": str(folder / "cache.sqlite")}
+    yield folder
+    for name, value in held.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [r for r in terminalreporter.stats.get("skipped", ()) if "TUTELAGE_DATA" in str(r.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped because TUTELAGE_DATA names no folder with the public data sets.")
