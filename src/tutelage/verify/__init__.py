@@ -1,7 +1,7 @@
 """(problem, text) -> Verdict. A verifier never raises on a model's text; what it cannot read it calls unparsed, which is not wrong.
 
-`verifier("numeric", tolerance=0.01)` returns one by name. Those that need a worker process, a sandbox or a model are classes or
-functions of their own modules: `maths`, `code`, `sql`, `judge`.
+`verifier("numeric", tolerance=0.01)` returns one by name. Those that own a sandbox or a model are classes
+of their own modules: `code.Code`, `sql.Sql`, `judge.Judge`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _PLACES = {
     "exact": ("tutelage.verify.exact", "exact"),
     "choice": ("tutelage.verify.choice", "choice"),
     "numeric": ("tutelage.verify.numeric", "numeric"),
+    "maths": ("tutelage.verify.maths", "maths"),
+    "pattern": ("tutelage.verify.pattern", "pattern"),
+    "json_schema": ("tutelage.verify.json_schema", "json_schema"),
+    "constraints": ("tutelage.verify.constraints", "constraints"),
 }
 """Name to module and function. Imported on first use."""
 
