@@ -24,11 +24,20 @@ def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:
 def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Correlation of ranks, tied values sharing their mean rank; None where `pearson` has none."""
     _check(x, y)
-    if len(x) < 2:
-        return None
-    from scipy.stats import rankdata
+    return pearson(_ranks(x), _ranks(y))
 
-    return pearson(rankdata(x).tolist(), rankdata(y).tolist())
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 1, tied values sharing their mean rank."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    ranks = [0.0] * len(values)
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or values[order[end]] != values[order[start]]:
+            for i in order[start:end]:
+                ranks[i] = (start + 1 + end) / 2
+            start = end
+    return ranks
 
 
 def kendall(x: Sequence[float], y: Sequence[float]) -> float | None:

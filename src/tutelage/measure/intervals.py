@@ -58,14 +58,14 @@ def _student(values: Sequence[float], level: float, method: str) -> Interval:
     mean = math.fsum(values) / n
     if n == 1:
         return Interval(value=mean, n=1, level=level, method=method)
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit  # the t distribution without the second that importing scipy.stats takes
 
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
-    reach = float(t.ppf(0.5 + level / 2, n - 1)) * spread
+    reach = float(stdtrit(n - 1, 0.5 + level / 2)) * spread
     p_value: float | None = None
     if method == "paired t":
         # Equal differences have no spread: the limit of the test is certainty, unless the difference is 0.
-        p_value = (0.0 if mean else 1.0) if spread == 0 else 2 * float(t.sf(abs(mean) / spread, n - 1))
+        p_value = (0.0 if mean else 1.0) if spread == 0 else 2 * float(stdtr(n - 1, -abs(mean) / spread))
     return Interval(value=mean, low=mean - reach, high=mean + reach, n=n, level=level, method=method, p_value=p_value)
 
 
@@ -120,9 +120,9 @@ def wilson(right: int, n: int, *, level: float = 0.95) -> Interval:
         raise SettingsError("a share needs 0 <= right <= n", got=f"{right} of {n}")
     if n == 0:
         return Interval(value=None, n=0, level=level, method="wilson")
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     share = right / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

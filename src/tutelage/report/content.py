@@ -8,6 +8,7 @@ from typing import Any
 
 from tutelage.records import Example, Feedback, Pair, Solution
 from tutelage.report import words
+from tutelage.report.findings import Finding, findings
 from tutelage.report.lineage import Index, Link
 from tutelage.report.plot import Plot, accuracy_plot, difference_plot, mark
 from tutelage.report.read import ArmRun, RunFolder, kept_names, kept_of_type, read_fit, records
@@ -57,7 +58,7 @@ class Content:
     run: RunFolder
     summary: Mapping[str, Any]
     question: str
-    findings: Sequence[words.Finding]
+    findings: Sequence[Finding]
     plots: Sequence[Plot]
     claims: Sequence[Mapping[str, Any]]
     yields: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
@@ -91,7 +92,7 @@ def gather(run: RunFolder) -> Content:
         run=run,
         summary=summary,
         question=words.question(run),
-        findings=words.findings(run, summary),
+        findings=findings(run, summary),
         plots=plots,
         claims=[words.claim_row(run, summary, c) for c in run.card.get("claims") or () if isinstance(c, Mapping)],
         yields=_yields(run, main),

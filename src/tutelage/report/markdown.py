@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tutelage.report import words
 from tutelage.report.content import Content, arm_rows
 from tutelage.report.lineage import Link, chain_summary, link_text, link_title
-from tutelage.report.text import md, md_block, md_table, number, percent, plain, points, seconds
+from tutelage.report.text import md, md_block, md_table, metric_words, number, percent, plain, seconds
 
 
 def render_markdown(content: Content) -> str:
@@ -33,7 +33,7 @@ def _arms(c: Content) -> Iterator[str]:
     yield "## Who learned how much"
     baseline = c.summary["baseline"] or "a baseline"
     for m in c.summary["metrics"]:
-        yield f"### {md(m)}"
+        yield f"### {md(metric_words(m))}"
         yield md_table(
             ["arm", "what it is", "mean", "95 % interval", f"difference to {baseline}, points", "p (Holm)", "readable", "seeds"],
             [
@@ -83,7 +83,7 @@ def _preference(c: Content) -> Iterator[str]:
         yield md_table(["skill", *p.styles], rows, right=range(1, len(p.styles) + 1))
     yield from (md(s) for s in p.sentences)
     for pair in c.pairs:
-        margin = f", scores {points(pair['margin'])} points apart" if pair["margin"] is not None else ""
+        margin = f", scores {round(100 * pair['margin'])} points apart" if pair["margin"] is not None else ""
         yield f"A {md(pair['kind'])} pair{margin}; preferred, then not preferred:"
         yield md_block(pair["chosen"])
         yield md_block(pair["rejected"])
@@ -184,10 +184,8 @@ def _sources(c: Content) -> Iterator[str]:
     yield md_table(["role", "name", "architecture", "parameters", "licence", "id"], rows, right=(3,))
     task = c.run.task
     splits = ", ".join(f"{s} {number(n)}" for s, n in c.splits)
-    yield (
-        f"Task {md(task.get('name', 'unknown'))}, version {md(task.get('version', 'unknown'))}, licence {md(task.get('licence', 'unknown'))}."
-        + (f" Questions: {md(splits)}." if splits else "")
-    )
+    facts = [f"{name} {task.get(key, 'unknown')}" for name, key in (("Task", "name"), ("version", "version"), ("licence", "licence"))]
+    yield md(", ".join(facts) + "." + (f" Questions: {splits}." if splits else ""))
 
 
 def _again(c: Content) -> Iterator[str]:

@@ -82,7 +82,8 @@ def _environment() -> Any:
 
     def show(value: Any) -> Any:
         """Numbers and our own markup as they are; every other value with invisible characters made visible, before it is escaped."""
-        return value if isinstance(value, Markup | int | float) else text.plain(value)
+        # A number and its percent sign stay on one line.
+        return value if isinstance(value, Markup | int | float) else text.plain(value).replace(" %", "\u00a0%")
 
     def maybe(said: Callable[[Any], str]) -> Callable[[Any], str]:
         """A field that an unfinished or older run does not have is shown like an unknown number."""
@@ -96,10 +97,11 @@ def _environment() -> Any:
         "points": maybe(text.points),
         "number": maybe(text.number),
         "seconds": maybe(text.seconds),
-        "ratio": maybe(lambda v: "–" if v is None else f"{v:.2f}"),
+        "ratio": maybe(text.ratio),
         "shown": lambda v: text.plain(v, longest=text.LONGEST_SHOWN),
         "spaced": lambda v: str(v).replace("_", " "),
         "sparkline": sparkline,
+        "metric": text.metric_words,
         "part": _part,
         "link_text": link_text,
         "link_title": link_title,

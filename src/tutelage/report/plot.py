@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.report.text import percent, points
+from tutelage.report.text import metric_words, percent, points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Row:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
     title: str
+    metric: str
     kind: str
     """`value` or `difference`."""
     rows: Sequence[Row]
@@ -64,7 +65,8 @@ def accuracy_plot(summary: Mapping[str, Any], metric: str, *, chance: float | No
     ]
     over = {f["over"] for f in found if f["low"] is not None}
     return Plot(
-        title=metric,
+        title=metric_words(metric),
+        metric=metric,
         kind="value",
         rows=rows,
         ticks=[(place(t), f"{100 * t:.0f} %") for t in _ticks(low, high, step)],
@@ -95,7 +97,8 @@ def difference_plot(summary: Mapping[str, Any], metric: str) -> Plot | None:
         for a, d in pairs
     ]
     return Plot(
-        title=f"{metric}: difference to {summary['baseline']}, in points",
+        title=f"The same as difference to {summary['baseline']}, in points",
+        metric=metric,
         kind="difference",
         rows=rows,
         ticks=[(place(t), points(t).removesuffix(".0") if t else "0") for t in _ticks(low, high, step)],

@@ -26,12 +26,17 @@ def points(value: float | None) -> str:
     return "0.0" if float(shown) == 0 else shown.replace("-", "−")
 
 
+def ratio(value: float | None) -> str:
+    """A correlation or another bare number with two decimals."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
 def number(value: float | None) -> str:
     """A count or amount with thin spaces between thousands."""
     if value is None:
         return "–"
     if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.2f}".replace(",", "\u202f") if abs(value) < 1000 else f"{value:,.0f}".replace(",", "\u202f")
+        return f"{value:.1f}" if abs(value) < 1000 else f"{value:,.0f}".replace(",", "\u202f")
     return f"{int(value):,}".replace(",", "\u202f")
 
 
@@ -104,6 +109,16 @@ def md_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, right: 
 def listed(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def metric_words(metric: str) -> str:
+    """`accuracy, 0-shot` as a newcomer would say it."""
+    what, comma, shots = metric.rpartition(", ")
+    count = shots.removesuffix("-shot")
+    if not comma or not count.isdigit():
+        return metric
+    seen = {"0": "no example", "1": "one example"}.get(count, f"{count} examples")
+    return f"{what[:1].upper()}{what[1:]} with {seen} in view ({shots})"
 
 
 def finite(value: object) -> float | None:
