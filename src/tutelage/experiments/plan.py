@@ -22,12 +22,13 @@ from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal
 from tutelage.lab import Lab
 from tutelage.prompts import questions, solve
-from tutelage.records import ModelRef, Prompt
+from tutelage.records import ModelRef, Problem, Prompt, Verdict
 from tutelage.seeds import stream
 
 CHARACTERS_PER_TOKEN = 4
 LOW_YIELD = 0.4
 """Share of replies that can be read, and of solutions that are right, in the unfavourable case."""
+GARBAGE = "?"
 SHORT_REPLY = 0.25
 """Length of a short completion as a share of the longest allowed."""
 
@@ -95,12 +96,12 @@ class _Example:
         count.long += sampling.max_tokens
         count.keys.add(content_id([self._ref.id, prompt.id, sampling.max_tokens, sampling.temperature, sampling.seed, index]))
         if self._noise.random() >= self._good:
-            return Completion(text="?")
+            return Completion(text=GARBAGE)
         self._serial += 1
         if prompt.kind == "questions":
             return Completion(text=_fresh_questions(self._serial, self._noise))
-        answer = self._noise.choice(("9", "7"))
-        return Completion(text=f"{solve.example()} {self._task.answer_only(answer)}")
+        # Texts differ as a writer's would, so that nothing is dropped as a repeat.
+        return Completion(text=f"{solve.example()} ({self._serial})")
 
 
 def _fresh_questions(serial: int, noise: random.Random) -> str:
@@ -142,13 +143,20 @@ def _rehearse(request: Request, arm: str, *, good: float) -> dict[str, _Count]:
     def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> _Example:
         return _Example(role, ref, counts.setdefault(role, _Count()), request.task, good)
 
+    coin = stream(0, "plan verdicts", arm)
+
+    def verify(problem: Problem, text: str) -> Verdict:
+        """Right or wrong by chance: a rehearsal has nothing to be right about."""
+        parsed = text != GARBAGE
+        return Verdict(score=float(parsed and coin.random() < (good + LOW_YIELD) / 2), parsed=parsed, extracted="9" if parsed else None)
+
     # Example answers are English; a model's own dialect changes lengths a little and parsing entirely.
     models = {role: (ref, replace(facts, dialect="english")) for role, (ref, facts) in request.models.items()}
     with tempfile.TemporaryDirectory() as scratch:
         journal = ArmJournal(Path(scratch))
         journal.start()
         lab = _PlanLab(
-            task=replace(request.task, solve=None), models=models, open_role=open_role, journal=journal, fits=Path(scratch), arm=arm,
+            task=replace(request.task, solve=None, verify=verify), models=models, open_role=open_role, journal=journal, fits=Path(scratch), arm=arm,
             seed=request.seeds[0], test_limit=request.test_limit, counts=counts,
         )  # fmt: skip
         settings = request.arm_settings(arm)

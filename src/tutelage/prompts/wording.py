@@ -16,10 +16,12 @@ class Wording:
     description: str
     answer_format: str
 
-    def question_reply(self, problem: Problem) -> str:
-        """A problem as it would stand in a reply to a question prompt."""
-        answer = problem.answer if problem.answer is not None else ""
-        return self.dialect.item.format(id=1, question=problem.text, answer=answer)
+    def question_reply(self, problems: Sequence[Problem], *, first_id: int = 1) -> str:
+        """Problems as they would stand in a reply to a question prompt."""
+        return "\n".join(
+            self.dialect.item.format(id=first_id + i, question=p.text, answer=p.answer if p.answer is not None else "")
+            for i, p in enumerate(problems)
+        )
 
     def plain(self, problem: Problem) -> Prompt:
         return render_plain(self.dialect, description=self.description, answer_format=self.answer_format, question=problem.text)

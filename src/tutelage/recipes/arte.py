@@ -89,6 +89,7 @@ CARD = Card(
         "Original Teacher here is the unaligned teacher in step 8 (same prompts, same number of examples), so that the contrast is "
         "the alignment alone; the paper's version, draft questions with their best-scored draft rationale, is the arm most_preferred.",
         "DPO beta, draft temperature of rationales and SFT batch are not reported; ours are 0.1, 0.7 and 64.",
+        "A question pair compares replies of several questions, not single ones: trained on single ones the teacher stops after the first.",
         "Pairs without a margin are dropped (ties are common with few probes).",
     ),
     demo_arms=("untouched", "original_teacher", "arte", "verified_sampling", "shuffled"),

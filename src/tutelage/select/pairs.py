@@ -59,15 +59,18 @@ def top_bottom_pairs(
     scores: Mapping[str, float | None],
     *,
     prompts: Mapping[str, Prompt],
-    write: Callable[[Problem], str],
+    write: Callable[[Sequence[Problem]], str],
     wanted: int,
+    per_reply: int = 1,
     quantile: float = 0.25,
     rng: random.Random,
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Questions drawn from the best-liked `quantile` over questions drawn from the least-liked one (ARTE Sec. 3.3, question level).
+    """Replies of questions drawn from the best-liked `quantile` over replies drawn from the least-liked one (ARTE Sec. 3.3).
 
-    `scores` and `prompts` are keyed by problem id; a pair is trained under the prompt that drafted the chosen question, `write` turns
-    a problem into the text of a reply. Draws are without replacement as long as that is possible. Pairs with no margin are dropped.
+    The paper pairs single questions; a teacher trained on replies of one question soon writes no second one, so a reply holds
+    `per_reply`. `scores` and `prompts` are keyed by problem id; a pair is trained under the prompt that drafted the first chosen question,
+    `write` turns problems into the text of a reply. Draws are without replacement as long as that is possible. The margin is the
+    difference of the mean scores; pairs without one are dropped.
     """
     ranked = [(s, p) for p in problems if (s := scores.get(p.id)) is not None]
     dropped = {"question without feedback": len(problems) - len(ranked)} if len(ranked) < len(problems) else {}
@@ -78,31 +81,50 @@ def top_bottom_pairs(
     if not cut or wanted < 1:
         return [], dropped
     pairs = []
-    for best, worst in zip(_draw(top, wanted, rng), _draw(bottom, wanted, rng), strict=True):
-        margin = best[0] - worst[0]
+    chosen, rejected = _replies(top, wanted, per_reply, rng), _replies(bottom, wanted, per_reply, rng)
+    for best, worst in zip(chosen, rejected, strict=True):
+        margin = _mean_score(best) - _mean_score(worst)
         if margin <= 0:
             _count(dropped, "no margin")
             continue
-        origin = Origin(step="top_bottom_pairs", parents=(best[1].id, worst[1].id))
+        origin = Origin(step="top_bottom_pairs", parents=tuple(p.id for _, p in (*best, *worst)))
         pairs.append(
             Pair(
-                prompt=prompts[best[1].id],
-                chosen=write(best[1]),
-                rejected=write(worst[1]),
+                prompt=prompts[best[0][1].id],
+                chosen=write([p for _, p in best]),
+                rejected=write([p for _, p in worst]),
                 kind="question",
                 margin=margin,
-                context={"skill": best[1].skill},
+                context={"skill": best[0][1].skill},
                 origin=origin,
             )
         )
     return pairs, dropped
 
 
-def _draw(items: Sequence[tuple[float, Problem]], wanted: int, rng: random.Random) -> list[tuple[float, Problem]]:
-    drawn: list[tuple[float, Problem]] = []
-    while len(drawn) < wanted:
-        drawn.extend(rng.sample(list(items), k=min(len(items), wanted - len(drawn))))
-    return drawn
+def _mean_score(reply: Sequence[tuple[float, Problem]]) -> float:
+    return sum(score for score, _ in reply) / len(reply)
+
+
+def _replies(
+    items: Sequence[tuple[float, Problem]], wanted: int, per_reply: int, rng: random.Random
+) -> list[list[tuple[float, Problem]]]:
+    """`wanted` draws of up to `per_reply` different items; an item comes back only when all others have been drawn."""
+    waiting: list[tuple[float, Problem]] = []
+    replies = []
+    for _ in range(wanted):
+        reply: list[tuple[float, Problem]] = []
+        while len(reply) < min(per_reply, len(items)):
+            if not waiting:
+                waiting = rng.sample(list(items), k=len(items))
+            held = {p.id for _, p in reply}
+            place = next((i for i, (_, p) in enumerate(waiting) if p.id not in held), None)
+            if place is None:
+                waiting = []
+                continue
+            reply.append(waiting.pop(place))
+        replies.append(reply)
+    return replies
 
 
 def _count(dropped: dict[str, int], reason: str) -> None:
