@@ -236,7 +236,8 @@ def run(lab: Lab, s: Settings) -> Role:
             for skill, mine in by_skill(drafts.problems).items():
                 by_question = {f.item: f.value for f in questions_liked}
                 more, lost = top_bottom_pairs(
-                    mine, by_question, prompts=drafts.prompts, write=teacher.wording.question_reply, wanted=s.question_pairs,
+                    mine, by_question, prompts=drafts.prompts, write=teacher.wording.question_reply,
+                    wanted=s.question_pairs, per_reply=s.items_per_call,
                     quantile=s.quantile, rng=lab.rng("question_pairs", skill),
                 )  # fmt: skip
                 pairs += more
