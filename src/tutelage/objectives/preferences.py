@@ -32,3 +32,48 @@ def implicit_rewards(
 
 def _wins(difference: Tensor) -> Tensor:
     return (difference > 0).to(difference.dtype) + 0.5 * (difference == 0).to(difference.dtype)
+
+
+def ipo(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, *, tau: float) -> Tensor:
+    """(m - 1 / (2 tau))^2 with DPO's m: Azar et al. 2023, eq. 17. (pairs,)"""
+    return ((chosen - ref_chosen) - (rejected - ref_rejected) - 1.0 / (2.0 * tau)).square()
+
+
+def ipo_per_token(
+    chosen: Tensor,
+    rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    chosen_tokens: Tensor,
+    rejected_tokens: Tensor,
+    *,
+    tau: float,
+) -> Tensor:
+    """`ipo` on log-probabilities divided by the length of each completion, as other trainers do."""
+    return ipo(chosen / chosen_tokens, rejected / rejected_tokens, ref_chosen / chosen_tokens, ref_rejected / rejected_tokens, tau=tau)
+
+
+def simpo(chosen: Tensor, rejected: Tensor, chosen_tokens: Tensor, rejected_tokens: Tensor, *, beta: float, gamma: float) -> Tensor:
+    """-log sigmoid(beta (log pi(w) / |w| - log pi(l) / |l|) - gamma): Meng et al. 2024, eq. 6. No reference. (pairs,)"""
+    return -F.logsigmoid(beta * (chosen / chosen_tokens - rejected / rejected_tokens) - gamma)
+
+
+def kto(
+    log_probs: Tensor,
+    reference: Tensor,
+    labels: Tensor,
+    mismatched: Tensor,
+    *,
+    beta: float,
+    desirable: float = 1.0,
+    undesirable: float = 1.0,
+) -> Tensor:
+    """lambda_y - v(x, y): Ethayarajh et al. 2024, eq. 8. (sequences,); `labels` are 1 (desirable) or 0.
+
+    The reference point z = max(0, mean of `mismatched` log ratios) carries no gradient and is shared by the window: a coupled term.
+    """
+    gain = log_probs - reference
+    z = mismatched.detach().mean().clamp(min=0.0)
+    good = desirable * (1.0 - (beta * (gain - z)).sigmoid())
+    bad = undesirable * (1.0 - (beta * (z - gain)).sigmoid())
+    return good.where(labels > 0, bad)
