@@ -85,8 +85,8 @@ def _preference(c: Content) -> Iterator[str]:
     for pair in c.pairs:
         margin = f", scores {round(100 * pair['margin'])} points apart" if pair["margin"] is not None else ""
         yield f"A {md(pair['kind'])} pair{margin}; preferred, then not preferred:"
-        yield md_block(pair["chosen"])
-        yield md_block(pair["rejected"])
+        yield md_block(f"{pair['prompt']}\n→ {pair['chosen']}")
+        yield md_block(f"{pair['prompt']}\n→ {pair['rejected']}")
 
 
 def _written(c: Content) -> Iterator[str]:

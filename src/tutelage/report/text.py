@@ -83,12 +83,15 @@ def _visible(c: str) -> str:
 _MD_SPECIAL = re.compile(r"([\\`*\[\]<>|~#]|(?<!\w)_|_(?!\w))")
 
 
+_MD_LINE_START = re.compile(r"^(\d*)([-+=.)])(?=\s|$|[-=])")
+
+
 def md(text: object) -> str:
     """One line of Markdown that shows `text` and nothing else: no emphasis, links, HTML, table cells or headings of its own."""
     flat = " ".join(plain(text).split())
     escaped = _MD_SPECIAL.sub(r"\\\1", flat).replace("&", "&amp;")
-    # List markers and the like work at the start of a line only.
-    return re.sub(r"^([-+=]|\d+[.)])", lambda m: m[1][:-1] + "\\" + m[1][-1], escaped)
+    # List markers and rules work at the start of a line only.
+    return _MD_LINE_START.sub(lambda m: f"{m[1]}\\{m[2]}", escaped)
 
 
 def md_block(text: object) -> str:
