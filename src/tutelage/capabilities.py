@@ -34,6 +34,8 @@ class Sampling:
     position) only, never on the other rows of a batch."""
     logprobs: bool = False
     """Ask for the log-probability of every completion token, where the back end has them."""
+    schema: str | None = None
+    """JSON schema, as text, that the answer must fit. Only endpoints can; an answer that does not fit in the end has `error`."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

@@ -2,34 +2,70 @@
 
 `Cached` implements the same protocols as what it wraps. It looks up what is known and asks only for the rest, and it opens the back end
 at the first answer that is not known: a run whose answers are all there loads no model.
+
+A back end in this process gets the request list in chunks that are cut before the cache is looked at; a chunk is computed whole and
+committed whole. An endpoint is asked answer by answer, and each is on the disk before it is used.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-import orjson
-
+from tutelage.backends.answers import (
+    Answer,
+    Call,
+    completion_from,
+    completion_json,
+    prompt_json,
+    read_answer,
+    sampling_json,
+    scores_from,
+    scores_json,
+    vector_from,
+    vector_json,
+    write_body,
+)
+from tutelage.backends.pump import AnswersEach, Ask, Draw, Place, Pump, Rate
 from tutelage.capabilities import Completion, Embeds, Generates, Sampling, Scores, TokenScores
-from tutelage.errors import CapabilityError, InternalError
-from tutelage.hashing import canonical, digest
+from tutelage.errors import CapabilityError, InternalError, SettingsError
+from tutelage.hashing import digest
 from tutelage.journal.cache import CallCache
-from tutelage.journal.ledger import Ledger, Usage, total
-from tutelage.journal.prices import FREE, Price
+from tutelage.journal.ledger import Ledger, Usage, priced, total
+from tutelage.journal.prices import FREE, Price, load_prices
 from tutelage.records import ModelRef, Prompt
 
 FORMAT = 1
 """Part of every key. Raise it when the meaning of a stored answer changes."""
 CHUNK = 256
-"""Requests that an in-process back end computes and commits as one, cut before the cache is looked at."""
+"""Prompts that an in-process back end computes and commits as one."""
+_CHUNKS_PER_BLOCK = 16
+"""Of `stream`: what is held in memory at a time."""
+_KEYS_AT_ONCE = 2_000
+_TURN_TOKENS = 16
+_FRAME_TOKENS = 64
+"""Role markers around a turn; a template's own opening (some add a date or a standing instruction)."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) in answers."""
-Call = dict[str, Any]
-"""All that could change one answer, as JSON; its digest is the key, and it is stored beside the answer for export and verification."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """One call of one method, as single answers numbered from 0. Questions are made when needed: a list of them would not fit memory."""
+
+    count: int
+    call: Callable[[int], Call]
+    worst: Callable[[int], Usage]
+    decode: Callable[[Mapping[str, Any]], Any]
+    compute: Callable[[int, int], list[Answer]]
+    """Answers from one number up to another, by a back end of this process."""
+    jobs: Callable[[Sequence[int]], Iterator[tuple[Draw | Rate | Place, tuple[int, ...]]]]
+    """Requests for the numbered answers, for an endpoint."""
+    per_chunk: int
 
 
 class Cached:
@@ -44,13 +80,13 @@ class Cached:
         ledger: Ledger,
         role: str,
         arm: str = "",
-        price: Price | None = FREE,
+        price: Price | None = None,
         options: Mapping[str, Any] | None = None,
         chunk: int = CHUNK,
         progress: Progress | None = None,
     ) -> None:
         """`open_backend` is called once, at the first unknown answer. `options`: settings of the back end that could change an answer;
-        they enter the key. `price`: None where it is unknown (money is then not counted)."""
+        they enter the key. `price`: by default nothing for models of this process, and the list's for endpoints."""
         self.ref = ref
         self.role = role
         self.arm = arm
@@ -58,10 +94,16 @@ class Cached:
         self._backend: object | None = None
         self._cache = cache
         self._ledger = ledger
-        self._price = price
+        self._price = price or price_of(ref)
         self._options = dict(options or {})
         self._chunk = chunk
         self._progress = progress
+        if self._price is None and ledger.budget.picodollars is not None and role in ledger.budgeted:
+            raise SettingsError(
+                f"budget in usd, but the price of the model in role '{role}' is not known",
+                got=ref.name,
+                fix="name a TOML file with its price in TUTELAGE_PRICES, or cap calls or tokens instead",
+            )
 
     @property
     def opened(self) -> bool:
@@ -77,47 +119,88 @@ class Cached:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """As the back end's; every completion is durable before it is returned."""
-        indices = range(sampling.n)
-        settings = sampling_json(sampling)
-        calls = [self._call("generate", {"prompt": prompt_json(p), "sampling": settings, "index": i}) for p in prompts for i in indices]
-        worst = [self._worst(p, sampling.max_tokens) for p in prompts for _ in indices]
+        n, settings = sampling.n, sampling_json(sampling)
 
-        def compute(start: int, end: int) -> list[dict[str, Any]]:
+        def compute(start: int, end: int) -> list[Answer]:
             model = self._needs(Generates, "generate")
-            rows = model.generate(prompts[start // sampling.n : end // sampling.n], sampling)
+            rows = model.generate(prompts[start // n : end // n], sampling)
             return [completion_json(c) for row in rows for c in row]
 
-        answers = self._answers(calls, worst, compute, per_chunk=self._chunk * sampling.n)
-        flat = [completion_from(a) for a in answers]
+        def jobs(missing: Sequence[int]) -> Iterator[tuple[Draw, tuple[int, ...]]]:
+            together = getattr(getattr(self.backend, "address", None), "samples", 1)
+            for slots in _runs(missing, n, together):
+                yield Draw(prompt=prompts[slots[0] // n], sampling=sampling, index=slots[0] % n, count=len(slots)), slots
+
+        flat: list[Completion] = self._answers(
+            _Work(
+                count=len(prompts) * n,
+                call=lambda i: self._call("generate", {"prompt": prompt_json(prompts[i // n]), "sampling": settings, "index": i % n}),
+                worst=lambda i: self._worst(prompts[i // n], sampling.max_tokens),
+                decode=completion_from,
+                compute=compute,
+                jobs=jobs,
+                per_chunk=self._chunk * n,
+            )
+        )
         self._count(sum(c.prompt_tokens for c in flat), sum(c.completion_tokens for c in flat), len(flat))
-        return [flat[i : i + sampling.n] for i in range(0, len(flat), sampling.n)]
+        return [flat[i : i + n] for i in range(0, len(flat), n)]
+
+    def stream(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[list[Completion]]:
+        """The same for any number of prompts, holding only some thousands of them and their answers in memory."""
+        source = iter(prompts)
+        while block := list(islice(source, self._chunk * _CHUNKS_PER_BLOCK)):
+            yield from self.generate(block, sampling)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]:
         """As the back end's; one scored sequence is one call."""
-        pairs = list(zip(prompts, completions, strict=True))
-        calls = [self._call("score", {"prompt": prompt_json(p), "text": c}) for p, c in pairs]
-        worst = [self._worst(p, 0, c) for p, c in pairs]
+        if len(prompts) != len(completions):
+            raise InternalError("every prompt needs one completion to score", got=f"{len(prompts)} and {len(completions)}")
 
-        def compute(start: int, end: int) -> list[dict[str, Any]]:
+        def compute(start: int, end: int) -> list[Answer]:
             model = self._needs(Scores, "score")
             return [scores_json(s) for s in model.score(prompts[start:end], completions[start:end])]
 
-        scores = [scores_from(a) for a in self._answers(calls, worst, compute, per_chunk=self._chunk)]
+        scores: list[TokenScores] = self._answers(
+            _Work(
+                count=len(prompts),
+                call=lambda i: self._call("score", {"prompt": prompt_json(prompts[i]), "text": completions[i]}),
+                worst=lambda i: self._worst(prompts[i], 0, completions[i]),
+                decode=scores_from,
+                compute=compute,
+                jobs=lambda missing: ((Rate(prompt=prompts[i], text=completions[i]), (i,)) for i in missing),
+                per_chunk=self._chunk,
+            )
+        )
         self._count(sum(s.prompt_tokens + len(s.logprobs) for s in scores), 0, len(scores))
         return scores
 
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
-        """As the back end's; one embedded text is one call. Tokens of embeddings are known from endpoints only."""
-        calls = [self._call("embed", {"text": t}) for t in texts]
-        worst = [self._worst(None, 0, t) for t in texts]
+        """As the back end's; one embedded text is one call."""
 
-        def compute(start: int, end: int) -> list[dict[str, Any]]:
+        def compute(start: int, end: int) -> list[Answer]:
             model = self._needs(Embeds, "embed")
-            return [{"vector": list(v)} for v in model.embed(texts[start:end])]
+            return [vector_json(v) for v in model.embed(texts[start:end])]
 
-        answers = self._answers(calls, worst, compute, per_chunk=self._chunk)
-        self._count(sum(a.get("prompt_tokens", 0) for a in answers), 0, len(answers))
-        return [tuple(a["vector"]) for a in answers]
+        def jobs(missing: Sequence[int]) -> Iterator[tuple[Place, tuple[int, ...]]]:
+            size = getattr(getattr(self.backend, "address", None), "texts", 1)
+            for first in range(0, len(missing), size):
+                slots = tuple(missing[first : first + size])
+                yield Place(texts=tuple(texts[i] for i in slots)), slots
+
+        rows: list[tuple[tuple[float, ...], int]] = self._answers(
+            _Work(
+                count=len(texts),
+                call=lambda i: self._call("embed", {"text": texts[i]}),
+                worst=lambda i: self._worst(None, 0, texts[i]),
+                # Tokens of an embedding are known from endpoints only.
+                decode=lambda row: (vector_from(row), row.get("prompt_tokens", 0)),
+                compute=compute,
+                jobs=jobs,
+                per_chunk=self._chunk,
+            )
+        )
+        self._count(sum(tokens for _, tokens in rows), 0, len(rows))
+        return [vector for vector, _ in rows]
 
     def close(self) -> None:
         """Close the back end, where it was opened and has something to close."""
@@ -142,135 +225,136 @@ class Cached:
         """An upper bound for one call: no tokenizer makes more tokens than the text has bytes; templates add some around each turn."""
         turns = prompt.messages if prompt is not None else ()
         tokens = sum(len(m.content.encode()) + _TURN_TOKENS for m in turns) + len(text.encode()) + _FRAME_TOKENS
-        money = (self._price or FREE).picodollars(prompt_tokens=tokens, completion_tokens=max_tokens)
-        return Usage(calls=1, prompt_tokens=tokens, completion_tokens=max_tokens, picodollars=money)
+        return self._priced(Usage(calls=1, prompt_tokens=tokens, completion_tokens=max_tokens))
+
+    def _priced(self, amount: Usage) -> Usage:
+        money = (self._price or FREE).picodollars(
+            prompt_tokens=amount.prompt_tokens,
+            completion_tokens=amount.completion_tokens,
+            cached_prompt_tokens=amount.cached_prompt_tokens,
+        )
+        return priced(amount, money) if money else amount
 
     def _count(self, prompt_tokens: int, completion_tokens: int, calls: int) -> None:
-        money = (self._price or FREE).picodollars(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-        amount = Usage(calls=calls, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, picodollars=money)
-        self._ledger.count(self.role, self.arm, amount)
+        amount = Usage(calls=calls, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        self._ledger.count(self.role, self.arm, self._priced(amount))
 
-    def _answers(self, calls: list[Call], worst: list[Usage], compute: Compute, *, per_chunk: int) -> list[dict[str, Any]]:
-        """The answers in order, from the cache or computed; whatever is computed is committed before it is used."""
-        keys = [digest(call) for call in calls]
-        known = {key: read_answer(body) for key, body in self._cache.get_many(keys).items()}
-        if any(key not in known for key in keys):
-            self._by_chunks(keys, calls, worst, compute, known, per_chunk)
-        elif self._progress:
-            self._progress(len(keys), len(keys))
-        return [known[key] for key in keys]
+    def _answers(self, work: _Work) -> list[Any]:
+        """The answers in order, from the cache or not; whatever is new is committed before it is used."""
+        keys = [digest(work.call(i)) for i in range(work.count)]
+        found: list[Any] = [None] * work.count
+        missing: list[int] = []
+        for start in range(0, work.count, _KEYS_AT_ONCE):
+            part = keys[start : start + _KEYS_AT_ONCE]
+            known = self._cache.get_many(part)
+            for i, key in enumerate(part, start=start):
+                if key in known:
+                    found[i] = work.decode(read_answer(known[key]))
+                else:
+                    missing.append(i)
+        if missing and isinstance(self.backend, AnswersEach):
+            self._one_by_one(self.backend, work, keys, found, missing)
+        elif missing:
+            self._by_chunks(work, keys, found)
+        elif work.count:
+            self._show(work.count, work.count)
+        return found
 
-    def _by_chunks(
-        self, keys: list[bytes], calls: list[Call], worst: list[Usage], compute: Compute, known: dict[bytes, dict[str, Any]], per_chunk: int
-    ) -> None:
-        for start in range(0, len(keys), per_chunk):
-            end = min(start + per_chunk, len(keys))
-            if any(key not in known for key in keys[start:end]):
-                reserved = total(worst[start:end])
+    def _by_chunks(self, work: _Work, keys: list[bytes], found: list[Any]) -> None:
+        for start in range(0, work.count, work.per_chunk):
+            end = min(start + work.per_chunk, work.count)
+            if any(found[i] is None for i in range(start, end)):
+                reserved = total([work.worst(i) for i in range(start, end)])
                 if self._ledger.reserve(self.role, self.arm, [reserved]) == 0:
-                    raise self._ledger.exhausted(self.role, missing=f"{len(keys) - start:,} of {len(keys):,} answers", needed=reserved)
+                    raise self._ledger.exhausted(self.role, missing=f"{work.count - start:,} of {work.count:,} answers", needed=reserved)
                 began_s = time.perf_counter()
                 try:
-                    answers = compute(start, end)
+                    answers = work.compute(start, end)
                 except BaseException:
                     # Work in this process has no bill: what was not finished cost nothing that counts.
                     self._ledger.settle(self.role, self.arm, reserved)
                     raise
                 if len(answers) != end - start:
                     raise InternalError("back end returned the wrong number of answers", got=f"{len(answers)} for {end - start} requests")
-                bodies = {keys[i]: write_body(self.ref.name, calls[i], answers[i - start]) for i in range(start, end)}
-                # An answer that is known already stays, whatever the chunk made of it: a replay will see the old one.
-                kept = self._cache.put_many(bodies.items())
-                for key, body in bodies.items():
-                    known.setdefault(key, read_answer(kept.get(key, body)))
-                self._ledger.settle(self.role, self.arm, reserved, spent=self._spent(answers, time.perf_counter() - began_s))
-            if self._progress:
-                self._progress(end, len(keys))
+                elapsed_s = time.perf_counter() - began_s
+                for i, answer in self._commit(work, keys, list(enumerate(answers, start=start))):
+                    # An answer that was known already stays, whatever the chunk made of it: a replay will see the old one.
+                    found[i] = work.decode(answer) if found[i] is None else found[i]
+                self._ledger.settle(self.role, self.arm, reserved, spent=self._spent(answers, elapsed_s))
+            self._show(end, work.count)
+
+    def _one_by_one(self, backend: AnswersEach, work: _Work, keys: list[bytes], found: list[Any], missing: list[int]) -> None:
+        first_of: dict[bytes, int] = {}
+        twins: dict[int, list[int]] = {}
+        for i in missing:
+            if (first := first_of.setdefault(keys[i], i)) != i:
+                twins.setdefault(first, []).append(i)  # equal questions are asked once
+        wanted = list(first_of.values())
+        done = work.count - len(missing)
+
+        def asks() -> Iterator[Ask]:
+            for job, slots in work.jobs(wanted):
+                ask = backend.ask_of(job, slots)
+                ask.worst = self._priced(ask.worst)
+                yield ask
+
+        pump = Pump(
+            backend=backend,
+            ledger=self._ledger,
+            role=self.role,
+            arm=self.arm,
+            commit=lambda rows: self._commit(work, keys, rows),
+            patience=backend.patience,
+            price=self._priced,
+            expected=len(wanted),
+        )
+        for slot, answer in pump.run(asks()):
+            for i in (slot, *twins.get(slot, ())):
+                found[i] = work.decode(answer)
+                done += 1
+            self._show(done, work.count)
+
+    def _commit(self, work: _Work, keys: list[bytes], rows: list[tuple[int, Answer]]) -> list[tuple[int, Answer]]:
+        """Make answers durable; returns them as they stand, since another process may have been first."""
+        bodies = {keys[i]: write_body(self.ref.name, work.call(i), answer) for i, answer in rows}
+        kept = self._cache.put_many(bodies.items())
+        if not kept:
+            return rows
+        return [(i, read_answer(kept[keys[i]]) if keys[i] in kept else answer) for i, answer in rows]
 
     def _spent(self, answers: Sequence[Mapping[str, Any]], elapsed_s: float) -> Usage:
-        prompt = sum(a.get("prompt_tokens", 0) + len(a.get("scored", ())) for a in answers)
-        completion = sum(a.get("completion_tokens", 0) for a in answers)
-        money = (self._price or FREE).picodollars(prompt_tokens=prompt, completion_tokens=completion)
-        return Usage(
-            calls=len(answers), prompt_tokens=prompt, completion_tokens=completion, picodollars=money, microseconds=round(elapsed_s * 1e6)
+        return self._priced(
+            Usage(
+                calls=len(answers),
+                prompt_tokens=sum(a.get("prompt_tokens", 0) + len(a.get("scored", ())) for a in answers),
+                completion_tokens=sum(a.get("completion_tokens", 0) for a in answers),
+                microseconds=round(elapsed_s * 1e6),
+            )
         )
 
-
-Compute = Callable[[int, int], list[dict[str, Any]]]
-"""Answers, as JSON, of the calls from `start` to `end`."""
-
-_TURN_TOKENS = 16
-_FRAME_TOKENS = 64
-"""Role markers around a turn; a template's own opening (some add a date or a standing instruction)."""
+    def _show(self, done: int, count: int) -> None:
+        if self._progress:
+            self._progress(done, count)
 
 
-def prompt_json(prompt: Prompt) -> list[list[str]]:
-    """The content of a prompt: (role, text) of every turn."""
-    return [[m.role, m.content] for m in prompt.messages]
+def price_of(ref: ModelRef) -> Price | None:
+    """Nothing for models of this process; for endpoints the list's price, None where the list has none."""
+    if not ref.name.startswith("openai:"):
+        return FREE
+    from tutelage.backends.address import Address
+
+    address = Address.parse(ref.name)
+    known = load_prices().of(address.model)
+    return FREE if known is None and address.is_local else known
 
 
-def sampling_json(sampling: Sampling) -> dict[str, Any]:
-    """What of the sampling can change an answer: not `n`, and the seed only where something is drawn."""
-    row: dict[str, Any] = {"max_tokens": sampling.max_tokens, "temperature": float(sampling.temperature), "stop": list(sampling.stop)}
-    if sampling.temperature > 0:
-        row |= {"top_p": float(sampling.top_p), "seed": sampling.seed}
-    if sampling.logprobs:
-        row["logprobs"] = True
-    return row
-
-
-def write_body(model: str, call: Call, answer: Mapping[str, Any]) -> bytes:
-    """What the cache keeps: the answer, the question that hashes to the key, and the model's name for people."""
-    return b'{"answer":' + orjson.dumps(answer) + b',"call":' + canonical(call) + b',"model":' + orjson.dumps(model) + b"}"
-
-
-def read_answer(body: bytes) -> dict[str, Any]:
-    return orjson.loads(body)["answer"]
-
-
-def completion_json(completion: Completion) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "text": completion.text,
-        "finish": completion.finish,
-        "prompt_tokens": completion.prompt_tokens,
-        "completion_tokens": completion.completion_tokens,
-    }
-    if completion.logprobs is not None:
-        row["logprobs"] = _finite(completion.logprobs)
-    if completion.reasoning is not None:
-        row["reasoning"] = completion.reasoning
-    if completion.error is not None:
-        row["error"] = completion.error
-    return row
-
-
-def completion_from(row: Mapping[str, Any]) -> Completion:
-    logprobs = row.get("logprobs")
-    return Completion(
-        text=row["text"],
-        finish=row["finish"],
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        logprobs=None if logprobs is None else _from_finite(logprobs),
-        reasoning=row.get("reasoning"),
-        error=row.get("error"),
-    )
-
-
-def scores_json(scores: TokenScores) -> dict[str, Any]:
-    return {"scored": _finite(scores.logprobs), "prompt_tokens": scores.prompt_tokens}
-
-
-def scores_from(row: Mapping[str, Any]) -> TokenScores:
-    return TokenScores(logprobs=_from_finite(row["scored"]), prompt_tokens=row["prompt_tokens"])
-
-
-def _finite(logprobs: Sequence[float]) -> list[float | None]:
-    """JSON has no infinity: an impossible token's log-probability is written as null."""
-    if any(math.isnan(x) for x in logprobs):
-        raise InternalError("back end returned NaN as a log-probability")
-    return [None if x == -math.inf else x for x in logprobs]
-
-
-def _from_finite(logprobs: Sequence[float | None]) -> tuple[float, ...]:
-    return tuple(-math.inf if x is None else x for x in logprobs)
+def _runs(missing: Sequence[int], n: int, together: int) -> Iterator[tuple[int, ...]]:
+    """Neighbouring samples of one prompt, at most `together` at a time."""
+    run: list[int] = []
+    for i in missing:
+        if run and (i != run[-1] + 1 or i // n != run[0] // n or len(run) == together):
+            yield tuple(run)
+            run = []
+        run.append(i)
+    if run:
+        yield tuple(run)

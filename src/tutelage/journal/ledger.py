@@ -168,7 +168,7 @@ class Ledger:
     ) -> None:
         self.path = None if path is None else Path(path)
         self.budget = budget or Budget()
-        self._budgeted = budgeted
+        self.budgeted = budgeted
         self._clock = clock
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -266,7 +266,7 @@ class Ledger:
             return 0
         with self._lock, self._translated(), self._transaction() as db:
             fitting = len(worst)
-            if role in self._budgeted and not self.budget.unlimited:
+            if role in self.budgeted and not self.budget.unlimited:
                 fitting = self._fitting(self.charged(), worst)
             if fitting:
                 self._add(db, "open", self._session, role, arm, total(worst[:fitting]))
@@ -317,7 +317,7 @@ class Ledger:
     def charged(self) -> Usage:
         """What counts against the budget now: settled, in doubt and reserved amounts of the budgeted roles."""
         with self._lock, self._translated():
-            return total([u for role, _, u in self._amounts("1") if role in self._budgeted])
+            return total([u for role, _, u in self._amounts("1") if role in self.budgeted])
 
     def minutes(self) -> float:
         """Wall-clock time over all attempts; processes at work at the same time count once."""
@@ -405,7 +405,7 @@ class Ledger:
 
     def _budgeted_sum(self, state: str) -> Usage:
         with self._lock, self._translated():
-            return total([u for r, _, u in self._amounts("state = ?", (state,)) if r in self._budgeted])
+            return total([u for r, _, u in self._amounts("state = ?", (state,)) if r in self.budgeted])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

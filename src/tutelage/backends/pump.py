@@ -1,0 +1,376 @@
+"""The loop between a role and an endpoint: admit, send, collect, commit; again and again until every answer is there.
+
+It runs in the caller's thread and owns everything that must not be lost: budget, retries, order of commits. The endpoint's own thread
+only moves bytes. At most `Pace.limit` answers are ever sent for or arrived but not yet on the disk, so a kill can cost no more than
+that many.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+from tutelage.backends.pacing import Pace, backoff_s
+from tutelage.capabilities import Sampling
+from tutelage.errors import BudgetExhausted, EndpointError, InternalError
+from tutelage.journal.ledger import NOTHING, Ledger, Usage, total
+from tutelage.records import Prompt
+
+_REFUSALS_UNTIL_GIVING_UP = 20
+"""Requests that an endpoint may refuse before it has answered any, until the fault is sought in the settings and not in the rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """`count` samples of one prompt, from sample `index` on."""
+
+    prompt: Prompt
+    sampling: Sampling
+    index: int
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Log-probabilities of `text` after `prompt`."""
+
+    prompt: Prompt
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Vectors of texts."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Ask:
+    """One request to be answered, over all its attempts."""
+
+    slots: tuple[int, ...]
+    """Where its answers belong, in the caller's numbering."""
+    job: Draw | Rate | Place
+    worst: Usage
+    """Upper bound of the bill of the next attempt."""
+    reserved: Usage = NOTHING
+    """The same of the attempt under way."""
+    prompt_bytes: int = 0
+    attempts: int = 0
+    """Failed ones that count towards the limit; refusals for speed do not."""
+    pushes: int = 0
+    """Refusals for speed so far."""
+    began_s: float | None = None
+    sent_s: float = 0.0
+    state: Any = None
+    """What the endpoint's side remembers between attempts (turns of a repair, token ids)."""
+    billed: Usage = NOTHING
+    """Bills of earlier attempts that led to this answer (repairs)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of one attempt. Exactly one of `answers`, `row_error`, `fatal`, or an again (`reason` alone) is set."""
+
+    ask: Ask
+    answers: list[dict[str, Any]] | None = None
+    """One per slot; fewer where the endpoint gave fewer samples than asked for."""
+    row_error: dict[str, Any] | None = None
+    """An answer that says what failed for good; data."""
+    refused: bool = False
+    """The row error is a refusal of the request's form, which before any success is the settings' fault."""
+    fatal: Exception | None = None
+    """The endpoint as a whole is of no use, or something broke."""
+    reason: str = ""
+    """Why to try again, for people."""
+    pushed_back: bool = False
+    """Too fast, or too slow: 429 and timeouts."""
+    counts: bool = True
+    """Whether this failure counts towards the limit of attempts."""
+    unreachable: bool = False
+    """No connection came about."""
+    at_once: bool = False
+    """Try again without waiting (a repair)."""
+    wait_s: float | None = None
+    """The wait that the endpoint named."""
+    bill: Usage | None = None
+    """What the endpoint says it cost; None: something may have been billed and nobody told us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long and how often."""
+
+    attempts: int = 10
+    """Failed attempts after which a row is given up, as data."""
+    connects: int = 5
+    """Attempts without a connection, in a row over all requests, after which the endpoint is dead."""
+    first_wait_s: float = 0.5
+    most_wait_s: float = 30.0
+    row_s: float = 3600.0
+    """Age of a row at which it is given up, as data."""
+    silence_s: float = 600.0
+    """Time without any success after which an endpoint that only pushes back is given up."""
+
+
+@runtime_checkable
+class AnswersEach(Protocol):
+    """A back end that takes requests one by one and hands answers over as they come."""
+
+    pace: Pace
+    patience: Patience
+    where: str
+    """The endpoint's address, for people."""
+
+    def ask_of(self, job: Draw | Rate | Place, slots: tuple[int, ...]) -> Ask: ...
+    def send(self, asks: Sequence[Ask]) -> None: ...
+    def collect(self, timeout_s: float) -> list[Outcome]: ...
+    def cancel(self) -> list[Outcome]: ...
+
+
+@dataclass(slots=True)
+class Pump:
+    """One call's worth of requests on their way through one endpoint."""
+
+    backend: AnswersEach
+    ledger: Ledger
+    role: str
+    arm: str
+    commit: Callable[[list[tuple[int, dict[str, Any]]]], list[tuple[int, dict[str, Any]]]]
+    """Makes answers durable and returns them as they stand (another process may have been first)."""
+    patience: Patience = field(default_factory=Patience)
+    price: Callable[[Usage], Usage] = lambda usage: usage
+    expected: int | None = None
+    """Answers the caller waits for in all, for messages."""
+    _queue: deque[Ask] = field(default_factory=deque)
+    _later: list[tuple[float, int, Ask]] = field(default_factory=list)
+    _in_flight: int = 0
+    _number: int = 0
+    _unreachable: int = 0
+    _held_back: list[Outcome] = field(default_factory=list)
+    """Refusals before the first success: not committed, because they may be nobody's data."""
+    _succeeded: bool = False
+    _success_s: float = 0.0
+    _delivered: int = 0
+    _rng: random.Random = field(default_factory=random.Random)
+
+    def run(self, asks: Iterable[Ask]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(slot, answer) in the order in which they became durable. `asks` is drawn from only as there is room."""
+        source = iter(asks)
+        exhausted = False
+        self._success_s = time.monotonic()
+        try:
+            while True:
+                if not exhausted:
+                    exhausted = self._fill(source)
+                short = self._admit()
+                if not self._in_flight:
+                    if short is not None:
+                        raise self._budget_error(short)
+                    if exhausted and not self._queue and not self._later:
+                        break
+                yield from self._digest(self.backend.collect(self._nap_s()))
+            yield from self._release_held_back()
+        finally:
+            # Left early (an error, Ctrl-C, a consumer that stopped): what has arrived is kept, what is under way is in doubt.
+            if self._in_flight:
+                self._digest(self.backend.cancel(), closing=True)
+
+    def _fill(self, source: Iterator[Ask]) -> bool:
+        while len(self._queue) < self.backend.pace.limit:
+            ask = next(source, None)
+            if ask is None:
+                return True
+            self._queue.append(ask)
+        return False
+
+    def _admit(self) -> Usage | None:
+        """Send what may go now. Returns the worst case of the next piece where the budget, and nothing else, holds it back."""
+        now_s = time.monotonic()
+        while self._later and self._later[0][0] <= now_s:
+            self._queue.appendleft(heapq.heappop(self._later)[2])
+        pace = self.backend.pace
+        room = pace.limit - self._in_flight
+        if room <= 0 or not self._queue or pace.held_s(now_s) > 0:
+            return None
+        batch = list(islice(self._queue, room))
+        if pace.limited:
+            batch = self._within_rates(batch, now_s)
+            if not batch:
+                return None
+        fitting = self.ledger.reserve(self.role, self.arm, [a.worst for a in batch])
+        for ask in batch[:fitting]:
+            self._queue.popleft()
+            ask.sent_s = now_s
+            ask.reserved = ask.worst
+            ask.began_s = now_s if ask.began_s is None else ask.began_s
+        if fitting:
+            self._in_flight += fitting
+            self.backend.send(batch[:fitting])
+        if fitting < len(batch):
+            return batch[fitting].worst
+        return None
+
+    def _within_rates(self, batch: list[Ask], now_s: float) -> list[Ask]:
+        pace = self.backend.pace
+        allowed = []
+        for ask in batch:
+            if pace.wait_s(ask.prompt_bytes, ask.worst.completion_tokens, now_s) > 0:
+                break
+            pace.sent(ask.prompt_bytes, ask.worst.completion_tokens, now_s)
+            allowed.append(ask)
+        return allowed
+
+    def _nap_s(self) -> float:
+        """How long nothing can happen but an answer."""
+        now_s = time.monotonic()
+        pace = self.backend.pace
+        waits = [5.0]
+        if self._later:
+            waits.append(self._later[0][0] - now_s)
+        if self._queue and self._in_flight < pace.limit:
+            head = self._queue[0]
+            waits.append(max(pace.held_s(now_s), pace.wait_s(head.prompt_bytes, head.worst.completion_tokens, now_s), 0.001))
+        return max(0.0, min(waits))
+
+    def _digest(self, outcomes: list[Outcome], *, closing: bool = False) -> list[tuple[int, dict[str, Any]]]:
+        """Commit what was answered, settle every bill, and put the rest where it belongs."""
+        if not outcomes:
+            self._check_silence()
+            return []
+        self._in_flight -= len(outcomes)
+        now_s = time.monotonic()
+        answered: list[tuple[int, dict[str, Any]]] = []
+        fatal: Exception | None = None
+        for outcome in outcomes:
+            ask = outcome.ask
+            if outcome.bill is not None and self.backend.pace.limited:
+                bill = outcome.bill
+                self.backend.pace.billed(
+                    ask.prompt_bytes, ask.reserved.completion_tokens, bill.prompt_tokens, bill.completion_tokens, now_s
+                )
+            if outcome.answers is not None:
+                self._success(now_s)
+                answered += zip(ask.slots, outcome.answers, strict=False)
+                if missing := ask.slots[len(outcome.answers) :]:
+                    self._queue.append(self._rest(ask, missing))
+            elif outcome.fatal is not None:
+                fatal = fatal or outcome.fatal
+            elif outcome.row_error is not None and not isinstance(ask.job, Draw):
+                # A score or a vector that is missing is not a number; nothing could go on with it.
+                said = outcome.row_error.get("error")
+                fatal = fatal or EndpointError(f"endpoint {self.backend.where} cannot answer for one of the texts", got=said)
+            elif outcome.row_error is not None and outcome.refused and not self._succeeded:
+                self._held_back.append(outcome)
+            elif outcome.row_error is not None:
+                if not outcome.refused:
+                    self._success(now_s)
+                answered += ((slot, outcome.row_error) for slot in ask.slots)
+            elif not closing:
+                fatal = fatal or self._again(outcome, now_s, answered)
+        if self._succeeded and self._held_back:
+            answered += ((slot, held.row_error or {}) for held in self._held_back for slot in held.ask.slots)
+            self._held_back = []
+        kept = self.commit(answered) if answered else []
+        self._settle(outcomes)
+        self._delivered += len(kept)
+        if fatal is None and not closing:
+            fatal = self._hopeless()
+        if fatal is not None and not closing:
+            raise fatal
+        return kept
+
+    def _success(self, now_s: float) -> None:
+        self._succeeded, self._success_s, self._unreachable = True, now_s, 0
+        self.backend.pace.answered()
+
+    def _rest(self, ask: Ask, missing: tuple[int, ...]) -> Ask:
+        """The samples that an endpoint did not give, asked for again; once it gives none at all, `answers` was None."""
+        done = len(ask.slots) - len(missing)
+        if isinstance(ask.job, Draw):
+            job = Draw(prompt=ask.job.prompt, sampling=ask.job.sampling, index=ask.job.index + done, count=len(missing))
+            return self.backend.ask_of(job, missing)
+        raise InternalError("only samples can come in parts", got=f"{done} of {len(ask.slots)}")
+
+    def _again(self, outcome: Outcome, now_s: float, answered: list[tuple[int, dict[str, Any]]]) -> EndpointError | None:
+        """Queue another attempt, or give the row or the endpoint up."""
+        ask, patience = outcome.ask, self.patience
+        if outcome.pushed_back:
+            self.backend.pace.pushed_back(ask.sent_s, now_s, outcome.wait_s)
+        if outcome.at_once:
+            self._queue.appendleft(ask)
+            return None
+        ask.attempts += outcome.counts
+        ask.pushes += not outcome.counts
+        if outcome.unreachable:
+            self._unreachable += 1
+            if self._unreachable >= patience.connects:
+                return EndpointError(
+                    f"endpoint {self.backend.where} cannot be reached", got=outcome.reason, fix="start the server, or correct the address"
+                )
+        age_s = now_s - (ask.began_s or now_s)
+        if ask.attempts >= patience.attempts or age_s > patience.row_s:
+            tries = f"{ask.attempts} failed attempts" if ask.attempts >= patience.attempts else f"{age_s:.0f} s"
+            if not self._succeeded or not isinstance(ask.job, Draw):
+                return EndpointError(f"endpoint {self.backend.where} did not answer", got=f"{outcome.reason} (after {tries})")
+            row = {
+                "text": "",
+                "finish": "error",
+                "prompt_tokens": 0,
+                "completion_tokens": 0,
+                "error": f"given up after {tries}: {outcome.reason}",
+            }
+            answered += ((slot, row) for slot in ask.slots)
+            return None
+        wait_s = backoff_s(ask.attempts + min(ask.pushes, 6), first_s=patience.first_wait_s, most_s=patience.most_wait_s, rng=self._rng)
+        if outcome.wait_s is not None:
+            # The wait that was named, and a little more, so that those who waited together do not come back together.
+            wait_s = outcome.wait_s + min(wait_s, patience.first_wait_s)
+        self._number += 1
+        heapq.heappush(self._later, (now_s + wait_s, self._number, ask))
+        return None
+
+    def _hopeless(self) -> EndpointError | None:
+        if len(self._held_back) >= _REFUSALS_UNTIL_GIVING_UP and not self._succeeded:
+            return self._refused_error()
+        return None
+
+    def _refused_error(self) -> EndpointError:
+        first = self._held_back[0]
+        return EndpointError(
+            f"endpoint {self.backend.where} refuses these requests",
+            got=(first.row_error or {}).get("error"),
+            fix="correct the setting it names; nothing was kept of these refusals",
+        )
+
+    def _release_held_back(self) -> list[tuple[int, dict[str, Any]]]:
+        """All requests were refused and none was answered: not data, but a fault of the settings."""
+        if self._held_back and not self._succeeded:
+            raise self._refused_error()
+        return []
+
+    def _check_silence(self) -> None:
+        if (self._in_flight or self._later or self._queue) and time.monotonic() - self._success_s > self.patience.silence_s:
+            raise EndpointError(
+                f"endpoint {self.backend.where} has answered nothing for {self.patience.silence_s:.0f} s",
+                fix="it may be overloaded or your limits used up; run the same command again later, it continues",
+            )
+
+    def _settle(self, outcomes: list[Outcome]) -> None:
+        reserved = total([o.ask.reserved for o in outcomes])
+        now_s = time.monotonic()
+        spent = total([self.price(o.bill) for o in outcomes if o.bill is not None])
+        spent = replace(spent, microseconds=sum(round((now_s - o.ask.sent_s) * 1e6) for o in outcomes if o.bill is not None))
+        doubt = total([o.ask.reserved for o in outcomes if o.bill is None])
+        self.ledger.settle(self.role, self.arm, reserved, spent=spent, in_doubt=doubt)
+
+    def _budget_error(self, needed: Usage) -> BudgetExhausted:
+        missing = f"{self.expected - self._delivered:,} of {self.expected:,} answers" if self.expected is not None else "the next answers"
+        return self.ledger.exhausted(self.role, missing=missing, needed=needed)
