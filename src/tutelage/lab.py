@@ -113,6 +113,8 @@ class Lab:
         self.arm = arm
         self.seed = seed
         self.progress = progress
+        self.step = "start"
+        """What the recipe is doing, for progress: the name of the latest sampling."""
         self._test = task.test[:test_limit]
         self._journal = journal
         self._fits = fits
@@ -156,6 +158,7 @@ class Lab:
         self, name: str, *, max_tokens: int, temperature: float = 0.0, n: int = 1, top_p: float = 1.0, stop: Sequence[str] = ()
     ) -> Sampling:
         """Sampling with the seed of the named stream; greedy sampling has none, so that its answers are shared between seeds."""
+        self.step = name
         seed = derive(self.seed, "sampling", name) if temperature > 0 else None
         return Sampling(max_tokens=max_tokens, temperature=temperature, n=n, top_p=top_p, stop=tuple(stop), seed=seed)
 
@@ -241,14 +244,13 @@ class Lab:
         """Score a model on the test problems, once per number of shots. Nothing else reads them."""
         cards = []
         for k in shots:
-            self.progress(f"evaluate {name}, {k}-shot", 0, len(self._test))
             card = evaluate(
                 model,
                 name=name,
                 task=self.task,
                 problems=self._test,
                 wording=model.wording,
-                sampling=self.sampling("evaluate", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop),
+                sampling=self.sampling(f"evaluate, {k}-shot", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop),
                 model_id=model.id,
                 shots=k,
                 seed=self.seed,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.errors import SettingsError, TutelageError
+from tutelage.errors import BudgetExhausted, SettingsError, TutelageError
 
 app = typer.Typer(
     add_completion=False,
@@ -251,6 +251,8 @@ def main() -> int:
         code = app(standalone_mode=False)  # what a command raised as `typer.Exit`, also for Ctrl-C; None where it just ended
     except TutelageError as error:
         print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, BudgetExhausted):
+            print(f"continue with a larger --budget: {shlex.join(['tutelage', *sys.argv[1:]])}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -156,7 +156,8 @@ def _rehearse(request: Request, arm: str, *, good: float) -> dict[str, _Count]:
         journal = ArmJournal(Path(scratch))
         journal.start()
         lab = _PlanLab(
-            task=replace(request.task, solve=None, verify=verify), models=models, open_role=open_role, journal=journal, fits=Path(scratch), arm=arm,
+            task=replace(request.task, solve=None, verify=verify), models=models, open_role=open_role, journal=journal,
+            fits=Path(scratch), arm=arm,
             seed=request.seeds[0], test_limit=request.test_limit, counts=counts,
         )  # fmt: skip
         settings = request.arm_settings(arm)

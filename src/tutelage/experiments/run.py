@@ -100,7 +100,7 @@ def run_request(
 def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = None, watch: Watch = unwatched) -> dict[str, int]:
     """All unfinished arms of one seed in this process. Returns how many uncached calls and fits it took."""
     with CallCache(cache_path()) as cache, Ledger(folder / "ledger.sqlite", budget=Budget.parse(budget) if budget else None) as ledger:
-        opened: dict[str, Any] = {}
+        shelf = Shelf()
         fits = 0
         before = ledger.physical().calls
 
@@ -113,37 +113,43 @@ def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = 
             journal = _journal(folder, seed, arm)
             if journal.done():
                 continue
-            _run_arm(request, folder, seed, arm, journal, cache, ledger, opened, train, watch)
+            _run_arm(request, folder, seed, arm, journal=journal, cache=cache, ledger=ledger, shelf=shelf, train=train, watch=watch)
         return {"calls": ledger.physical().calls - before, "fits": fits}
 
 
 def _run_arm(
-    request: Request, folder: Path, seed: int, arm: str, journal: ArmJournal, cache: CallCache, ledger: Ledger, opened: dict[str, Any],
-    train: Callable[..., Mapping[str, Any]], watch: Watch,
-) -> None:  # fmt: skip
+    request: Request,
+    folder: Path,
+    seed: int,
+    arm: str,
+    *,
+    journal: ArmJournal,
+    cache: CallCache,
+    ledger: Ledger,
+    shelf: Shelf,
+    train: Callable[..., Mapping[str, Any]],
+    watch: Watch,
+) -> None:
     journal.start()
-    now = {"step": "start"}
-
-    def progress(step: str, done: int, total: int) -> None:
-        now["step"] = step
-        watch(seed, arm, step, done, total)
 
     def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> Cached:
-        return Cached(
-            _opener(opened, ref),
-            ref,
-            cache=cache,
-            ledger=ledger,
-            role=role,
-            arm=arm,
-            progress=lambda done, total: watch(seed, arm, f"{role}: {now['step']}", done, total),
-        )
+        def progress(done: int, total: int) -> None:
+            watch(seed, arm, f"{lab.step} ({role})", done, total)
+
+        return Cached(_opener(shelf, ref), ref, cache=cache, ledger=ledger, role=role, arm=arm, progress=progress)
 
     lab = Lab(
-        task=request.task, models=request.models, open_role=open_role, journal=journal, fits=folder / "fits", arm=arm, seed=seed,
+        task=request.task,
+        models=request.models,
+        open_role=open_role,
+        journal=journal,
+        fits=folder / "fits",
+        arm=arm,
+        seed=seed,
         train=train,
-        progress=progress, test_limit=request.test_limit,
-    )  # fmt: skip
+        progress=lambda step, done, total: watch(seed, arm, step, done, total),
+        test_limit=request.test_limit,
+    )
     started = time.monotonic()
     try:
         request.recipe.run(lab, request.arm_settings(arm))
@@ -161,15 +167,53 @@ def cache_path() -> Path:
     return Path(os.environ.get("TUTELAGE_CACHE", "runs/cache.sqlite"))
 
 
-def _opener(opened: dict[str, Any], ref: ModelRef) -> Callable[[], Any]:
-    def open_once() -> Any:
-        if ref.id not in opened:
+OPEN_AT_MOST = 4
+"""Models held open in one process; beyond it the one unused for longest is let go and opened again when it is needed."""
+
+
+class Shelf:
+    """The models that this process has open. A run trains many students; holding all of them would fill the memory."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Any] = {}
+
+    def model(self, ref: ModelRef) -> Any:
+        """The open model of `ref`, opened now if it is not, and marked as the last one used."""
+        model = self._open.pop(ref.id, None)
+        if model is None:
             from tutelage import backends
 
-            opened[ref.id] = backends.open_backend(ref)
-        return opened[ref.id]
+            while len(self._open) >= OPEN_AT_MOST:
+                oldest = self._open.pop(next(iter(self._open)))
+                close = getattr(oldest, "close", None)
+                if close is not None:
+                    close()
+            model = backends.open_backend(ref)
+        self._open[ref.id] = model
+        return model
 
-    return open_once
+
+def _opener(shelf: Shelf, ref: ModelRef) -> Callable[[], Any]:
+    """How a role opens its model. Models with local weights go to the shelf; an endpoint holds no weights and stays with its role."""
+    from tutelage import backends
+
+    return (lambda: backends.open_backend(ref)) if ref.path is None else (lambda: _Shelved(shelf, ref))
+
+
+class _Shelved:
+    """A model taken from the shelf anew for every call, so that the shelf alone decides what stays open."""
+
+    def __init__(self, shelf: Shelf, ref: ModelRef) -> None:
+        self._shelf, self._ref = shelf, ref
+
+    def generate(self, prompts: Any, sampling: Any) -> Any:
+        return self._shelf.model(self._ref).generate(prompts, sampling)
+
+    def score(self, prompts: Any, completions: Any) -> Any:
+        return self._shelf.model(self._ref).score(prompts, completions)
+
+    def embed(self, texts: Any) -> Any:
+        return self._shelf.model(self._ref).embed(texts)
 
 
 LOG_LINES = 60
