@@ -44,7 +44,12 @@ ENGLISH = Dialect(
         "things, numbers and situations. Use exactly the same tags and number the examples from {next_id}."
     ),
     item="<example id={id}>\n<input>\n{question}\n</input>\n<target>\n{answer}\n</target>\n</example>",
-    item_pattern=r"<input>\s*(?P<question>.*?)\s*</input>\s*<target>\s*(?P<answer>.*?)\s*</target>",
+    # Nothing may reach over another tag of the form: an item that was cut off must not swallow the one after it. The groups give
+    # nothing back (`++`) and take the white space around the text along, so that a runaway reply is read in linear time.
+    item_pattern=(
+        r"(?i)<input\s*+>(?P<question>(?:(?!</?(?:input|target|example)\b).)++)</input\s*+>\s*+"
+        r"<target\s*+>(?P<answer>(?:(?!</?(?:input|target|example)\b).)++)</target\s*+>"
+    ),
 )
 
 FOLDS = Dialect(
@@ -55,7 +60,7 @@ FOLDS = Dialect(
     shots="{demonstrations}\n\nQ : {question}\nA :",
     questions="new {task} :\n{items}\n",
     item="Q : {question}",
-    item_pattern=r"^\s*Q : (?P<question>[^\n]*?\?)[ \t]*$",
+    item_pattern=r"^[ \t]*+Q : (?P<question>[^\n]*?\?)[ \t]*$",
     solution_stop=("\n",),
     questions_stop=("\n\n",),
 )

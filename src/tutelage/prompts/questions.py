@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from xml.sax.saxutils import unescape
 
 from tutelage.prompts.dialects import Dialect
 from tutelage.records import Problem, Prompt
@@ -29,18 +30,29 @@ def render_questions(dialect: Dialect, *, task: str, description: str, seeds: Se
 def parse_questions(dialect: Dialect, text: str) -> list[DraftedItem]:
     """All well-formed items of a reply, in order; an empty list where nothing could be read (that is data, not an error).
 
-    Models repeat the tags of the request, cut the last item off, or wrap items in code fences: only complete items count,
-    an item that swallowed another's opening tag is dropped.
+    Models repeat the tags of the request, cut an item off, or wrap items in code fences: only complete items count. They also take
+    the tags for XML and write `&lt;`; the five entities of XML are read back. An answer that holds further tags is no plain answer,
+    and its item is left out.
     """
     found = []
-    for match in re.finditer(dialect.item_pattern, text, flags=re.DOTALL | re.MULTILINE):
+    for match in re.finditer(dialect.item_pattern, text.replace("\r\n", "\n").replace("\r", "\n"), flags=re.DOTALL | re.MULTILINE):
         groups = match.groupdict()
-        question = (groups.get("question") or "").strip()
-        answer = groups.get("answer")
-        if not question or "<input>" in question or (answer is not None and ("<" in answer or not answer.strip())):
-            continue
-        found.append(DraftedItem(question, answer.strip() if answer is not None else None))
+        question, answer = groups["question"].strip(), groups.get("answer")
+        if answer is not None:
+            answer = answer.strip()
+            if not answer or _TAG.search(answer):
+                continue
+            question, answer = _unescape(question), _unescape(answer)
+        if question:
+            found.append(DraftedItem(question, answer))
     return found
+
+
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
+
+def _unescape(text: str) -> str:
+    return unescape(text, {"&quot;": '"', "&apos;": "'", "&#39;": "'"})
 
 
 def example() -> str:
