@@ -76,6 +76,14 @@ def draw_training_question(rng: random.Random, skill: str) -> Question:
             return question
 
 
+def draw_reserved_question(rng: random.Random, skill: str) -> Question:
+    """A question of a target skill that no document holds; of another skill, any."""
+    while True:
+        question = draw_question(rng, skill)
+        if skill in SOURCES or bucket(question.text) in TEST_BUCKETS:
+            return question
+
+
 def _draw(rng: random.Random, shares: Mapping[str, float]) -> str:
     return rng.choices(list(shares), weights=list(shares.values()))[0]
 
