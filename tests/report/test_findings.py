@@ -1,8 +1,8 @@
 """The sentences follow from the numbers: each verdict is provoked by a run that deserves it."""
 
 import pytest
-from report.sample_run import write_run
 
+from report.sample_run import write_run
 from tutelage.report.findings import findings, verdict
 from tutelage.report.read import read_run
 from tutelage.report.summary import summarise

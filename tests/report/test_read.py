@@ -1,8 +1,8 @@
 """Reading run folders that are finished, running, torn or damaged."""
 
 import pytest
-from report.sample_run import ARMS, write_run
 
+from report.sample_run import ARMS, write_run
 from tutelage.errors import DataError
 from tutelage.records import Example, Pair
 from tutelage.report.read import kept_names, kept_of_type, read_run, read_table, records

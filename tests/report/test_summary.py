@@ -5,9 +5,9 @@ import statistics
 
 import orjson
 import pytest
-from report.sample_run import write_run
 from scipy import stats
 
+from report.sample_run import write_run
 from tutelage.report import summarise
 from tutelage.report.read import read_run
 from tutelage.report.summary import difference, yields
@@ -21,10 +21,16 @@ def test_means_intervals_and_paired_differences_equal_scipy(tmp_path):
     folder = write_run(tmp_path / "run")
     summary = summarise(folder)
     assert summary["metrics"] == ["accuracy, 0-shot", "accuracy, 1-shot"]
-    assert (summary["state"], summary["baseline"], summary["system"], summary["control"]) == ("finished", "original_teacher", "arte", "shuffled")
+    assert (summary["state"], summary["baseline"], summary["system"], summary["control"]) == (
+        "finished",
+        "original_teacher",
+        "arte",
+        "shuffled",
+    )
     run = read_run(folder)
     read = {
-        name: [next(e["value"] for e in r.of_kind("scorecard") if e["shots"] == 0) for r in run.of_arm(name)] for name in ("arte", "original_teacher")
+        name: [next(e["value"] for e in r.of_kind("scorecard") if e["shots"] == 0) for r in run.of_arm(name)]
+        for name in ("arte", "original_teacher")
     }
     found = arm(summary, "arte")["metrics"]["accuracy, 0-shot"]
     assert found["mean"] == pytest.approx(statistics.mean(read["arte"]))
@@ -122,5 +128,7 @@ def test_scorecards_of_another_model_stand_behind_the_students(tmp_path):
     folder = write_run(tmp_path / "run", seeds=(0,), arms=("arte", "original_teacher"))
     events = folder / "seeds" / "0" / "arte" / "events.jsonl"
     (folder / "seeds" / "0" / "arte" / "records" / "scorecards.jsonl").unlink()
-    events.write_bytes(events.read_bytes() + b'{"event":"scorecard","name":"teacher","value":0.9,"n":10,"parsed":1.0,"shots":0,"metric":"accuracy"}\n')
+    events.write_bytes(
+        events.read_bytes() + b'{"event":"scorecard","name":"teacher","value":0.9,"n":10,"parsed":1.0,"shots":0,"metric":"accuracy"}\n'
+    )
     assert summarise(folder)["metrics"] == ["accuracy, 0-shot", "accuracy, 1-shot", "teacher: accuracy, 0-shot"]

@@ -75,7 +75,7 @@ def _visible(c: str) -> str:
         return "␍"
     if ord(c) < 32:
         return chr(0x2400 + ord(c))
-    if c in _BIDI or unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in "\u200b\u2060\ufeff\u00ad":
+    if c in _BIDI or unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") or c in "\u200b\u2060\ufeff\u00ad":
         return f"⟨U+{ord(c):04X}⟩"
     return c
 
@@ -88,7 +88,7 @@ _MD_LINE_START = re.compile(r"^(\d*)([-+=.)])(?=\s|$|[-=])")
 
 def md(text: object) -> str:
     """One line of Markdown that shows `text` and nothing else: no emphasis, links, HTML, table cells or headings of its own."""
-    flat = " ".join(plain(text).split())
+    flat = re.sub(r"[ \t\n]+", " ", plain(text)).strip()
     escaped = _MD_SPECIAL.sub(r"\\\1", flat).replace("&", "&amp;")
     # List markers and rules work at the start of a line only.
     return _MD_LINE_START.sub(lambda m: f"{m[1]}\\{m[2]}", escaped)
