@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+from tutelage.errors import SettingsError
 from tutelage.records import Feedback, Origin, Pair, Problem, Prompt, Solution
 
 
@@ -70,15 +71,21 @@ def top_bottom_pairs(
     The paper pairs single questions; a teacher trained on replies of one question soon writes no second one, so a reply holds
     `per_reply`. `scores` and `prompts` are keyed by problem id; a pair is trained under the prompt that drafted the first chosen question,
     `write` turns problems into the text of a reply. Draws are without replacement as long as that is possible. The margin is the
-    difference of the mean scores; pairs without one are dropped.
+    difference of the mean scores; pairs without one are dropped. A question named twice counts once.
     """
-    ranked = [(s, p) for p in problems if (s := scores.get(p.id)) is not None]
-    dropped = {"question without feedback": len(problems) - len(ranked)} if len(ranked) < len(problems) else {}
+    if not 0 < quantile <= 0.5:
+        raise SettingsError("a quantile for pairs must be above 0 and at most 0.5, or top and bottom would overlap", got=quantile)
+    distinct = {p.id: p for p in problems}.values()
+    ranked = [(s, p) for p in distinct if (s := scores.get(p.id)) is not None]
+    dropped = {"question without feedback": len(distinct) - len(ranked)} if len(ranked) < len(distinct) else {}
     # Sorting by score alone keeps the order of drafting among ties, which carries no meaning the student could have given it.
     ranked.sort(key=lambda x: -x[0])
     cut = int(len(ranked) * quantile)
     top, bottom = ranked[:cut], ranked[len(ranked) - cut :]
-    if not cut or wanted < 1:
+    if wanted < 1:
+        return [], dropped
+    if not cut:
+        dropped[f"too few questions for the top {quantile:.0%}"] = wanted
         return [], dropped
     pairs = []
     chosen, rejected = _replies(top, wanted, per_reply, rng), _replies(bottom, wanted, per_reply, rng)
@@ -106,9 +113,7 @@ def _mean_score(reply: Sequence[tuple[float, Problem]]) -> float:
     return sum(score for score, _ in reply) / len(reply)
 
 
-def _replies(
-    items: Sequence[tuple[float, Problem]], wanted: int, per_reply: int, rng: random.Random
-) -> list[list[tuple[float, Problem]]]:
+def _replies(items: Sequence[tuple[float, Problem]], wanted: int, per_reply: int, rng: random.Random) -> list[list[tuple[float, Problem]]]:
     """`wanted` draws of up to `per_reply` different items; an item comes back only when all others have been drawn."""
     waiting: list[tuple[float, Problem]] = []
     replies = []
