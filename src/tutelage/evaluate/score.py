@@ -38,6 +38,8 @@ def evaluate(
     arm: str = "",
 ) -> Scorecard:
     """Greedy accuracy over `problems`. An answer that cannot be parsed scores 0 and lowers `parsed`; the two are shown apart."""
+    if not problems:
+        raise DataError(f"task '{task.name}' has no problems to score a model on", got="0 test problems", fix="give it a test split")
     renders = {skill: wording.shots(worked_examples(task, skill, shots)) for skill in {p.skill for p in problems}}
     prompts = [renders[p.skill](p) for p in problems]
     replies = model.generate(prompts, sampling)
@@ -62,9 +64,9 @@ def evaluate(
         task=task.name,
         task_version=task.version,
         model=model_id,
-        value=sum(scores) / n if n else 0.0,
+        value=sum(scores) / n,
         n=n,
-        parsed=sum(v.parsed for v in verdicts) / n if n else 0.0,
+        parsed=sum(v.parsed for v in verdicts) / n,
         shots=shots,
         items=tuple(p.id for p in problems),
         scores=scores,
