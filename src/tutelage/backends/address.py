@@ -205,6 +205,9 @@ class Key:
         """Text of a server or of the network layer, which may quote the key, without it."""
         return text.replace(self._text, "[key]") if self._text else text
 
+    def scrub_bytes(self, body: bytes) -> bytes:
+        return body.replace(self._text.encode(), b"[key]") if self._text else body
+
     def __bool__(self) -> bool:
         return bool(self._text)
 

@@ -273,7 +273,8 @@ class OpenAIBackend:
     async def _post(self, path: str, payload: dict[str, Any], *, base: str | None = None) -> tuple[int, Any, bytes]:
         url = (base if base is not None else self.address.base) + path
         async with self._opened().post(url, data=orjson.dumps(payload), allow_redirects=False, proxy=self._proxy) as response:
-            return response.status, response.headers, await response.read()
+            # Scrubbed before it is bound to any name: some servers quote the key, and tracebacks may show local variables.
+            return response.status, response.headers, self._key.scrub_bytes(await response.read())
 
     async def _models(self) -> list[str]:
         try:

@@ -177,6 +177,7 @@ class Pump:
                     if exhausted and not self._queue and not self._later:
                         break
                 yield from self._digest(self.backend.collect(self._nap_s()))
+                self._check_silence()
             yield from self._release_held_back()
         finally:
             # Left early (an error, Ctrl-C, a consumer that stopped): what has arrived is kept, what is under way is in doubt.
@@ -243,7 +244,6 @@ class Pump:
     def _digest(self, outcomes: list[Outcome], *, closing: bool = False) -> list[tuple[int, dict[str, Any]]]:
         """Commit what was answered, settle every bill, and put the rest where it belongs."""
         if not outcomes:
-            self._check_silence()
             return []
         self._in_flight -= len(outcomes)
         now_s = time.monotonic()
