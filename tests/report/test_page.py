@@ -111,7 +111,8 @@ def test_what_a_model_wrote_stays_text(tmp_path, page):
 
 def test_names_from_the_run_are_escaped_too(tmp_path):
     (tmp_path / "run.json").write_text(
-        '{"recipe": "<b>x</b>", "arms": {"<i>arm</i>": {"summary": "</style>"}}, "seeds": [0], "card": {"claim": "<script>", "steps": ["<u>"]},'
+        '{"recipe": "<b>x</b>", "arms": {"<i>arm</i>": {"summary": "</style>"}}, "seeds": [0],'
+        ' "card": {"claim": "<script>", "steps": ["<u>"]},'
         ' "models": {"teacher": {"name": "<img src=y>", "facts": {}}}, "task": {"name": "<h1>"}, "command": "</pre><script>"}'
     )
     found = Page(render_html(gather(read_run(tmp_path))))

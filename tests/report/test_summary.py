@@ -67,6 +67,16 @@ def test_one_seed_is_bootstrapped_over_items(tmp_path):
     assert found["difference"]["p_value"] is None
 
 
+def test_the_same_measurement_under_all_seeds_is_one_measurement(tmp_path):
+    folder = write_run(tmp_path / "run", arms=("untouched", "arte"))
+    first = folder / "seeds" / "0" / "untouched" / "records" / "scorecards.jsonl"
+    for seed in (1, 2):
+        (folder / "seeds" / str(seed) / "untouched" / "records" / "scorecards.jsonl").write_bytes(first.read_bytes())
+    found = arm(summarise(folder), "untouched")["metrics"]["accuracy, 0-shot"]
+    assert (found["over"], found["n"]) == ("items", 3)
+    assert found["high"] - found["low"] > 0.1
+
+
 def test_unlike_fingerprints_are_not_compared(tmp_path):
     folder = write_run(tmp_path / "run", seeds=(0,), arms=("arte", "original_teacher"))
     for kind in ("records/scorecards.jsonl", "events.jsonl"):

@@ -133,7 +133,8 @@ def _note(over: set[str]) -> str:
     if over == {"items"}:
         return "One seed: lines are 95 % intervals over the test questions and say nothing about other seeds."
     return (
-        "Lines are 95 % intervals: over seeds where an arm has several, over test questions where it has one."
+        "Large dots are means over seeds, small dots single seeds. Lines are 95 % intervals: over seeds, or over test questions where all "
+        "seeds measured the same."
         if over
         else "Too few values for intervals."
     )

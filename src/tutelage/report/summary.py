@@ -23,8 +23,8 @@ def summarise(folder: Path | str | RunFolder, *, baseline: str | None = None) ->
     the first one is what verdicts are about), `baseline`, `system`, `control`, `arms` (one dict per arm: `name`, `summary`, `control`,
     `states`, `metrics` -> name -> {`mean`, `low`, `high`, `n`, `over`, `values` by seed, `parsed`, `by_skill`, `difference`}, `cost`).
     A `difference` is to the baseline, paired by seed: {`to`, `mean`, `low`, `high`, `n`, `over`, `p_value`, `p_holm`}; None where nothing
-    can be compared. With several seeds intervals are Student's t over seeds; with one they are bootstrapped over its test items and
-    say nothing about other seeds (`over` tells which).
+    can be compared. With several seeds intervals are Student's t over seeds; with one, or with one and the same measurement under all
+    seeds, they are bootstrapped over the test items and say nothing about other seeds (`over` tells which).
     """
     run = folder if isinstance(folder, RunFolder) else read_run(folder)
     card = run.card
@@ -135,12 +135,14 @@ def _estimate(cards: Mapping[int, Card]) -> dict[str, Any] | None:
     if not cards:
         return None
     values = [float(c["value"]) for c in cards.values()]
+    # A student that is left as it is, tested on the same questions under every seed, is one measurement and not several.
+    different = {(c.get("model"), c.get("fingerprint"), c["value"]) for c in cards.values()}
     found: Interval
-    if len(values) > 1:
+    if len(different) > 1:
         found, over = t_interval(values), "seeds"
     else:
         scores = next(iter(cards.values())).get("scores") or ()
-        found, over = (bootstrap_mean(scores), "items") if scores else (t_interval(values), "seeds")
+        found, over = (bootstrap_mean(scores), "items") if scores else (t_interval(values[:1]), "seeds")
     parsed = [p for c in cards.values() if (p := finite(c.get("parsed"))) is not None]
     skills: dict[str, list[float]] = {}
     for c in cards.values():
