@@ -65,4 +65,17 @@ FOLDS = Dialect(
     questions_stop=("\n\n",),
 )
 
-DIALECTS = {d.name: d for d in (ENGLISH, FOLDS)}
+BBH = Dialect(
+    name="bbh",
+    plain="Q: {question}\nA:",
+    # Models raised on this wording know one way of writing a solution; several techniques are several draws.
+    technique="Q: {question}\nA:",
+    demonstration="Q: {question}\nA: {rationale}",
+    shots="{demonstrations}\n\nQ: {question}\nA:",
+    questions="{items}\n\n",
+    item="Q: {question}",
+    item_pattern=r"^Q: (?P<question>(?:(?!\n\n|^A:)[\s\S])+?)\s*(?=\n\n|\nA:|\Z)",
+    solution_stop=("\n\n",),
+)
+
+DIALECTS = {d.name: d for d in (ENGLISH, FOLDS, BBH)}

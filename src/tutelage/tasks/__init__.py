@@ -19,6 +19,7 @@ _FAMILIES = {
     "folds": "tutelage.tasks.folds",
     "gsm8k": "tutelage.tasks.gsm8k",
     "bbh": "tutelage.tasks.bbh",
+    "bbhlike": "tutelage.tasks.bbhlike",
     "file": "tutelage.tasks.file",
 }
 """First part of the name to the module with `load(name, options)` and `names()`."""
