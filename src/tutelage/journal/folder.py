@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from tutelage.errors import StorageError
+from tutelage.errors import StorageError, TutelageError
 from tutelage.records import Record, decode, encode
 
 
@@ -40,7 +40,7 @@ def write_whole(path: Path, body: bytes) -> None:
 
 def storage_error(path: Path, problem: OSError) -> StorageError:
     """The operating system's refusal in words, with the way out."""
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageError(
             f"no space left while writing {path}", got=problem.strerror, fix="free some space and run the same command again: it continues"
         )
@@ -97,7 +97,7 @@ class ArmJournal:
         path = self.folder / "records" / f"{name}.jsonl"
         if not path.exists():
             return []
-        return [decode(line) for line in path.read_bytes().splitlines()]
+        return [_decoded(line, number, path) for number, line in enumerate(path.read_bytes().splitlines(), start=1)]
 
 
 def read_lines(path: Path) -> Iterable[dict[str, Any]]:
@@ -111,6 +111,17 @@ def read_lines(path: Path) -> Iterable[dict[str, Any]]:
             continue
         if isinstance(row, dict):
             yield row
+
+
+def _decoded(line: bytes, number: int, path: Path) -> Record:
+    try:
+        return decode(line)
+    except TutelageError as broken:
+        raise StorageError(
+            f"line {number} of {path} is damaged: {broken.message}",
+            got=broken.got,
+            fix="run again into another --out folder: what was answered is kept in the call cache",
+        ) from broken
 
 
 def _ends_in_newline(path: Path) -> bool:
