@@ -13,91 +13,17 @@ from checkpoints import FAMILIES, tiny_checkpoint
 from tutelage.engine.digest import digest_of, inspect_folder
 from tutelage.engine.loading import open_model
 from tutelage.errors import CapabilityError, DataError, SettingsError
-from tutelage.objectives import Objective, cross_entropy, dpo
-from tutelage.records import Example, ModelRef, Pair, Prompt
+from tutelage.objectives import cross_entropy, dpo
+from tutelage.records import Example, ModelRef, Prompt
 from tutelage.train import FitSettings, Fixed, Lora, Reference
-from tutelage.train.feeds import Feed, Site
 from tutelage.train.loop import FitResult, fit
-from tutelage.train.opening import context_of, open_student
-from tutelage.train.step import Measured, charges_of, total
-from tutelage.train.window import count, split
-
-TEXTS = ("It is 42.", "No, he does not.", "Mon 8 8 ; Tue 3 1 => 1", "12", "the answer is 30 and the price of two lamps is 12", "=> 6")
-
-
-def examples() -> list[Example]:
-    return [
-        Example(
-            prompt=Prompt.user(f"Q : what is {i} times {i + 2} ?\nA :" * (1 + i % 3)), completion=TEXTS[i % len(TEXTS)], weight=1.0 + i % 2
-        )
-        for i in range(8)
-    ]
-
-
-def pairs() -> list[Pair]:
-    return [
-        Pair(prompt=Prompt.user(f"Q : what is {i} times {i + 2} ?\nA :" * (1 + i % 3)), chosen=TEXTS[i % 3], rejected=TEXTS[3 + i % 3])
-        for i in range(8)
-    ]
+from tutelage.train.opening import open_student
+from windows import examples, gradient, off, pairs
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("m") / "llama", card={"dialect": "folds", "licence": "Apache-2.0"})
-
-
-def gradient(model: Path, records: list[Example] | list[Pair], objective: Objective, **changes: object) -> torch.Tensor:
-    """The gradient of one window of all records, flat."""
-    settings = FitSettings(lr=1e-3, batch=len(records), **changes)  # pyright: ignore[reportArgumentType]
-    opened, network = open_student(model, settings, device=torch.device("cpu"))
-    site = Site(
-        network=network,
-        digest=opened.digest,
-        rendering=opened.rendering,
-        settings=settings,
-        seed=0,
-        context_tokens=context_of(opened, settings),
-    )
-    feed: Feed = Fixed(records).open(site)
-    oracle = Reference().open(site)
-    oracle.prepare(feed.fixed)
-    window = feed.next()
-    assert window is not None
-    with torch.no_grad():  # away from the reference, where DPO's gradient is its least telling
-        for parameter in network.module.parameters():
-            parameter.mul_(1.05)
-    charges = charges_of(objective)
-    counts = {i: count(c.term, window.groups) for i, c in enumerate(charges)}
-    from tutelage.train.batch import Batch
-
-    for groups in split(window.groups, objective, settings.micro_tokens, padded=network.layout != "packed"):
-        loss, _ = total(charges, Measured(network, Batch(groups, network.device), oracle, tile_bytes=settings.tile_bytes), counts, 0.0)
-        assert loss is not None
-        loss.backward()
-    return torch.cat([p.grad.flatten() for p in network.module.parameters() if p.grad is not None])
-
-
-def off(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one - other).norm() / other.norm())
-
-
-OBJECTIVES = {
-    "sft": cross_entropy(),
-    "sft per sequence": cross_entropy(per="sequence"),
-    "dpo": dpo(beta=0.1),
-    "dpo+nll": dpo(beta=0.1, nll=0.2),
-}
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_gradient_does_not_depend_on_how_a_window_is_split_laid_out_or_tiled(llama: Path, name: str) -> None:
-    records = pairs() if "dpo" in name else examples()
-    whole = gradient(llama, records, OBJECTIVES[name])
-    ways: list[dict[str, object]] = [{"micro_tokens": n} for n in (1, 60, 150)]
-    ways += [{"layout": "right"}, {"layout": "left"}, {"layout": "right", "micro_tokens": 200}, {"tile_bytes": 4096}]
-    worst = {str(way): off(gradient(llama, records, OBJECTIVES[name], **way), whole) for way in ways}
-    assert len(worst) == 7
-    assert max(worst.values()) < 1e-5, worst
 
 
 @pytest.mark.parametrize("family", FAMILIES)

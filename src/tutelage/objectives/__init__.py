@@ -193,12 +193,12 @@ def classification() -> Objective:
     return _one("classification", f"{_REWARDS}:classification", ("class_logits", "sequence_labels"), "sequence")
 
 
-def grpo(*, per: str = "sequence", clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0) -> Objective:
+def grpo(*, per: str = "sequence", clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0, over: str = "") -> Objective:
     """Group-relative policy optimisation on rollouts with advantages. `per="sequence"` is the paper's mean over each completion first,
     `per="token"` the mean over all tokens; `kl` weighs the k3 divergence to the reference."""
     options = (("clip_low", clip_low), ("clip_high", clip_high))
     takes = ("log_probs", "behaviour_log_probs", "advantages")
-    term = Term(name="grpo", function=f"{_POLICY}:clipped", takes=takes, grain="token", unit=per, options=options)
+    term = Term(name="grpo", function=f"{_POLICY}:clipped", takes=takes, grain="token", unit=per, options=options, over=over)
     k3 = Term(
         name="reference_kl", function=f"{_ESTIMATORS}:k3", takes=("log_probs", "reference_log_probs"), grain="token", unit=per, weight=kl
     )
@@ -210,13 +210,13 @@ def rloo() -> Objective:
     return _one("rloo", f"{_POLICY}:reinforce", ("sequence_log_probs", "sequence_advantages"), "sequence")
 
 
-def off_policy(*, gamma: float = 0.1, per: str = "token") -> Objective:
+def off_policy(*, gamma: float = 0.1, per: str = "token", over: str = "") -> Objective:
     """Policy gradient on tokens that another policy wrote, with the importance ratio shaped to lift unlikely tokens."""
     _positive("off_policy", "gamma", gamma)
     takes = ("log_probs", "behaviour_log_probs", "advantages")
-    return Objective(
-        terms=(Term(name="off_policy", function=f"{_POLICY}:shaped", takes=takes, grain="token", unit=per, options=(("gamma", gamma),)),)
-    )
+    options = (("gamma", gamma),)
+    term = Term(name="off_policy", function=f"{_POLICY}:shaped", takes=takes, grain="token", unit=per, options=options, over=over)
+    return Objective(terms=(term,))
 
 
 def _one(name: str, function: str, takes: tuple[str, ...], unit: str, **options: float) -> Objective:

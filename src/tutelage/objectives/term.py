@@ -45,6 +45,22 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
 }
 """All that a term may take: name -> (one value per, shape and meaning)."""
 
+FROM_TARGETS = frozenset(
+    {
+        "teacher_logits",
+        "teacher_hidden",
+        "teacher_log_probs",
+        "teacher_top_ids",
+        "teacher_top_log_probs",
+        "reference_log_probs",
+        "reference_sequence_log_probs",
+        "reference_chosen_log_probs",
+        "reference_rejected_log_probs",
+        "mismatched_log_ratios",
+    }
+)
+"""Of these, what a fit has only where it is given targets that offer it."""
+
 Option = float | int | str | bool
 
 

@@ -6,7 +6,29 @@
 from __future__ import annotations
 
 from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
-from tutelage.train.sources import Fixed, Source
-from tutelage.train.targets import Reference, Targets
+from tutelage.train.sources import Domains, Edit, Fixed, Mixture, OnPolicy, Replay, Reward, Rollout, Selected, Source
+from tutelage.train.targets import Joined, Reference, Sampled, Targets, Teacher, TopK
+from tutelage.train.watch import Watch
 
-__all__ = ["FORMAT_VERSION", "FitSettings", "Fixed", "Lora", "Reference", "Source", "Targets"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Domains",
+    "Edit",
+    "FitSettings",
+    "Fixed",
+    "Joined",
+    "Lora",
+    "Mixture",
+    "OnPolicy",
+    "Reference",
+    "Replay",
+    "Reward",
+    "Rollout",
+    "Sampled",
+    "Selected",
+    "Source",
+    "Targets",
+    "Teacher",
+    "TopK",
+    "Watch",
+]

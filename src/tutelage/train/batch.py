@@ -77,6 +77,20 @@ class Batch:
         starts = [i * longest + (0 if side == "right" else longest - n) for i, n in enumerate(self.lengths)]
         return self.positions + torch.tensor(starts, device=self.device).repeat_interleave(torch.tensor(self.lengths, device=self.device))
 
+    @cached_property
+    def row_labels(self) -> Tensor:
+        """(rows,) class index, 0 where a row has none."""
+        return torch.tensor([r.label or 0 for r in self.rows], device=self.device)
+
+    @cached_property
+    def margins(self) -> Tensor:
+        """(pairs,)"""
+        return torch.tensor([g.margin for g in self.groups], device=self.device)
+
+    def row_fact(self, name: str) -> Tensor:
+        """(rows,) a number that is the same for all charged tokens of a row."""
+        return torch.tensor([r.facts[name][0] if r.charged else 0.0 for r in self.rows], dtype=torch.float32, device=self.device)
+
     def of_role(self, role: str) -> Tensor:
         """(rows of that role,) their numbers, in order."""
         return torch.tensor([i for i, r in enumerate(self.rows) if r.role == role], dtype=torch.long, device=self.device)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tutelage.engine.rendering import Rendering
@@ -26,6 +27,8 @@ class Site:
     """The student, alive."""
     digest: str
     """Of the student as it was before the first step."""
+    model: Path | tuple[Path, Path]
+    """Where that one lies."""
     rendering: Rendering
     settings: FitSettings
     seed: int
@@ -68,40 +71,67 @@ class FixedFeed:
         per_epoch = -(-len(self.fixed) // self._batch)
         planned = per_epoch * site.settings.epochs
         self.total = planned if site.settings.steps is None else min(planned, site.settings.steps)
-        self._per_epoch = per_epoch
-        self._done = 0
+        self._windows, self._taken = 0, 0
         self._epoch, self._order = -1, []
 
     def next(self) -> Window | None:
-        if self._done >= self.total:
+        """The last window of an epoch holds what is left of it: no window spans two epochs."""
+        if self._windows >= self.total:
             return None
-        epoch, place = divmod(self._done, self._per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, list(range(len(self.fixed)))
-            stream(self._seed, "order", epoch).shuffle(self._order)
-        self._done += 1
-        chosen = self._order[place * self._batch : (place + 1) * self._batch]
-        return Window(groups=tuple(self.fixed[i] for i in chosen))
+        self._windows += 1
+        left = len(self.fixed) - self._taken % len(self.fixed)
+        return Window(groups=tuple(self.draw(min(self._batch, left))))
+
+    def draw(self, n: int) -> list[Group]:
+        """The next `n` groups, epoch after epoch without end."""
+        found = []
+        for _ in range(n):
+            epoch, place = divmod(self._taken, len(self.fixed))
+            if epoch != self._epoch:
+                self._epoch, self._order = epoch, list(range(len(self.fixed)))
+                stream(self._seed, "order", epoch).shuffle(self._order)
+            found.append(self.fixed[self._order[place]])
+            self._taken += 1
+        return found
 
     def state(self) -> dict[str, Any]:
-        return {"done": self._done}
+        return {"windows": self._windows, "taken": self._taken}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._done = state["done"]
+        self._windows, self._taken = state["windows"], state["taken"]
+
+
+def encode_group(group: Group) -> dict[str, Any]:
+    """As JSON, floats to the last bit."""
+    return asdict(group)
+
+
+def decode_group(body: dict[str, Any]) -> Group:
+    return Group(rows=tuple(_decode_row(row) for row in body["rows"]), margin=body["margin"])
+
+
+def _decode_row(row: dict[str, Any]) -> Row:
+    facts = {name: tuple(values) for name, values in row["facts"].items()}
+    lists: dict[str, Any] = {name: tuple(row[name]) for name in ("ids", "charged", "spans")}
+    return Row(**{**row, **lists, "facts": facts})
 
 
 def group_of(record: Example | Pair, site: Site) -> Group | None:
     """The rows of a record, or None where it cannot be trained on (counted in `site.dropped` with the reason)."""
     prompt = site.rendering.prompt_ids(record.prompt)
     if isinstance(record, Pair):
-        rows = [
-            row_of(prompt, text, site=site, key=f"{record.id}:{role}", role=role)
-            for role, text in (("chosen", record.chosen), ("rejected", record.rejected))
-        ]
+        rows = [_side(prompt, record, role, site) for role in ("chosen", "rejected")]
         kept = tuple(r for r in rows if r is not None)
         return Group(rows=kept, margin=record.margin or 0.0) if len(kept) == 2 else None
     row = row_of(prompt, record.completion, site=site, key=record.id, spans=record.spans, weight=record.weight, label=record.label)
     return None if row is None else Group(rows=(row,))
+
+
+def _side(prompt: list[int], pair: Pair, role: str, site: Site) -> Row | None:
+    """One side of a pair. Where the pair's context has a critique of it, the critique follows the completion and is alone charged."""
+    text, critique = (pair.chosen if role == "chosen" else pair.rejected), pair.context.get(f"{role}_critique")
+    spans = () if critique is None else ((0, len(text), 0.0),)
+    return row_of(prompt, text + (critique or ""), site=site, key=f"{pair.id}:{role}", role=role, spans=spans)
 
 
 def row_of(

@@ -6,6 +6,7 @@ memory alone. Gradients of processes are added once per window.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,15 +18,16 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce as reduce_over_processes
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tutelage.engine.loading import OpenModel
-from tutelage.errors import CapabilityError, SettingsError
+from tutelage.errors import CapabilityError, OutsideError, SettingsError
 from tutelage.hashing import content_id
-from tutelage.objectives.term import Objective
+from tutelage.objectives.term import FROM_TARGETS, Objective
 from tutelage.seeds import derive
 from tutelage.train.batch import Batch
-from tutelage.train.feeds import Feed, Site
+from tutelage.train.feeds import Feed, Site, encode_group
 from tutelage.train.network import Network
 from tutelage.train.opening import ModelPath, context_of, open_student
 from tutelage.train.optim import optimisers
@@ -37,28 +39,18 @@ from tutelage.train.sources import Source
 from tutelage.train.state import Live, load_state, save_state
 from tutelage.train.step import Charge, Measured, charges_of, total
 from tutelage.train.targets import Targets
+from tutelage.train.watch import Watch
+from tutelage.train.watcher import Watcher
 from tutelage.train.window import Group, Window, count, share, split
 
 Progress = Callable[[int, int, float], None]
 """(steps done, steps in all, loss of the step)"""
 
+OWN_FILE = "terms.safetensors"
+"""Beside the weights: the parameters that terms own, as `term.parameter`."""
+
 ALONE_BELOW = 10_000_000
 """CPU fits of fewer parameters use one thread and deterministic algorithms; parallelism is processes over seeds and arms."""
-
-_OFFERED_BY_TARGETS = frozenset(
-    {
-        "reference_log_probs",
-        "reference_sequence_log_probs",
-        "reference_chosen_log_probs",
-        "reference_rejected_log_probs",
-        "mismatched_log_ratios",
-        "teacher_logits",
-        "teacher_hidden",
-        "teacher_log_probs",
-        "teacher_top_ids",
-        "teacher_top_log_probs",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +86,7 @@ def fit(
     out: Path,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train `model` on `source` and write the result to `out` as an ordinary checkpoint or adapter folder.
 
@@ -111,6 +104,7 @@ def fit(
             site = Site(
                 network=network,
                 digest=opened.digest,
+                model=model,
                 rendering=opened.rendering,
                 settings=settings,
                 seed=seed,
@@ -118,12 +112,11 @@ def fit(
                 process=processes.process_index,
                 processes=processes.num_processes,
             )
-            key = content_id(
-                [opened.digest, source.describe(), objective.describe(), targets.describe() if targets else None, settings.describe(), seed]
-            )
-            run = _Run(site, source, objective, targets, processes, checkpoint, key)
+            described = [source.describe(), objective.describe(), targets.describe() if targets else None, settings.describe(), seed]
+            key = content_id([opened.digest, *described, watch.describe() if watch else None])
+            run = _Run(site, source, objective, targets, processes, _Places(out=Path(out), checkpoint=checkpoint, key=key), watch)
             run.go(progress)
-            _write(network, opened, out, processes)
+            _write(network, opened, run.charges, out, processes)
     return FitResult(
         folder=out,
         steps=run.done,
@@ -138,6 +131,13 @@ def fit(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    out: Path
+    checkpoint: Path | None
+    key: str
+
+
 class _Run:
     """The state of one fit between its first window and its last."""
 
@@ -148,16 +148,19 @@ class _Run:
         objective: Objective,
         targets: Targets | None,
         processes: PartialState,
-        checkpoint: Path | None,
-        key: str,
+        places: _Places,
+        watch: Watch | None,
     ) -> None:
         self.site, self.network, self.settings = site, site.network, site.settings
-        self.objective, self.processes, self.checkpoint, self.key = objective, processes, checkpoint, key
-        self.charges = charges_of(objective)
+        self.objective, self.processes, self.places = objective, processes, places
         self.feed: Feed = source.open(site)
         self.oracle: Oracle | None = targets.open(site) if targets else None
+        self.charges = charges_of(objective, self.network, self.oracle)
         self.trained = [(n, p) for n, p in self.network.module.named_parameters() if p.requires_grad]
-        self.optimisers = optimisers(self.network.module, (), self.settings)
+        own = [(f"term.{i}.{n}", p) for i, c in enumerate(self.charges) for n, p in c.own.items()]
+        self.optimisers = optimisers(self.network.module, [p for _, p in own], self.settings)
+        self.trained += own
+        self.watcher = Watcher(watch, site, [p for _, p in self.trained]) if watch is not None else None
         self.done = self.tokens = self.examples = 0
         self.log: list[dict[str, Any]] = []
         self.before: dict[str, float] = {}
@@ -165,40 +168,35 @@ class _Run:
 
     def go(self, progress: Progress | None) -> None:
         if self.oracle is not None:
-            self.oracle.prepare(self.feed.fixed)
+            self.oracle.prepare([*self.feed.fixed, *(self.watcher.groups if self.watcher else ())])
         self.before = self._report()
         self._resume()
         self.network.module.train()
         while (window := self.feed.next()) is not None:
-            entry = self._step(window)
+            with explained(self.settings):
+                entry = self._step(window)
             self.log.append(entry)
             if progress is not None:
                 progress(self.done, self.feed.total, entry["loss"])
-            if self.checkpoint is not None and self.settings.checkpoint_every and self.done % self.settings.checkpoint_every == 0:
+            if self.watcher is not None and self.watcher.due(self.done):
+                entry["watched"] = self.watcher.see(self._mean(self.watcher.groups))
+                if self.watcher.over:
+                    self.network.notes.append(f"stopped at step {self.done}: the watched objective no longer falls")
+                    break
+            if self.places.checkpoint is not None and self.settings.checkpoint_every and self.done % self.settings.checkpoint_every == 0:
                 self._save()
+        if self.watcher is not None:
+            self.watcher.put_back_best()
         self.network.module.eval()
         self.after = self._report()
 
     def _step(self, window: Window) -> dict[str, Any]:
-        everywhere = self.feed.total
-        mine = share(window.groups, self.site.process, self.site.processes)
-        counts = {place: count(charge.term, window.groups) for place, charge in enumerate(self.charges)}
-        means = [0.0] * len(self.charges)
-        for groups in split(mine, self.objective, self.settings.micro_tokens, padded=self.network.layout != "packed") if mine else ():
-            measured = self._measured(groups)
-            loss, parts = total(self.charges, measured, counts, self.done / everywhere)
-            means = [m + p for m, p in zip(means, parts, strict=True)]
-            if loss is not None and loss.requires_grad:
-                loss.backward()
-        means = self._added(means)
-        loss = sum(m * c.term.weight_at(self.done / everywhere) for m, c in zip(means, self.charges, strict=True))
+        progress = self.done / self.feed.total
+        means = self._charge(window.groups, progress)
+        loss = self._weighed(means, progress)
         if not math.isfinite(loss):
-            raise SettingsError(
-                f"loss is not a finite number at step {self.done}",
-                got=loss,
-                fix="lower the learning rate, clip the gradient, or look at the rows of this window",
-            )
-        rate = factor(self.settings, self.done, everywhere)
+            self._give_up(window, loss)
+        rate = factor(self.settings, self.done, self.feed.total)
         norm = self._update(rate)
         self.done += 1
         self.tokens += window.tokens
@@ -212,6 +210,39 @@ class _Run:
             "gradient_norm": norm,
             "tokens": window.tokens,
         }
+
+    def _charge(self, groups: Sequence[Group], progress: float, *, learn: bool = True) -> list[float]:
+        """The mean of every term over the groups, all processes together; their weighed sum's gradient is left on the parameters."""
+        mine = share(groups, self.site.process, self.site.processes, whole=self.objective.coupled)
+        counts = {place: count(charge.term, groups) for place, charge in enumerate(self.charges)}
+        means = [0.0] * len(self.charges)
+        for part in split(mine, self.objective, self.settings.micro_tokens, padded=self.network.layout != "packed"):
+            loss, parts = total(self.charges, self._measured(part), counts, progress)
+            means = [m + p for m, p in zip(means, parts, strict=True)]
+            if learn and loss is not None and loss.requires_grad:
+                loss.backward()
+        return self._added(means)
+
+    def _mean(self, groups: Sequence[Group]) -> float:
+        """The objective on groups that are not learned from."""
+        with self.network.frozen():
+            return self._weighed(self._charge(groups, self.done / self.feed.total, learn=False), self.done / self.feed.total)
+
+    def _weighed(self, means: Sequence[float], progress: float) -> float:
+        return sum(m * c.term.weight_at(progress) for m, c in zip(means, self.charges, strict=True))
+
+    def _give_up(self, window: Window, loss: float) -> None:
+        saved = self.places.out.parent / f"{self.places.out.name}.bad-window.json"
+        if self.processes.is_main_process:
+            saved.parent.mkdir(parents=True, exist_ok=True)
+            text = self.site.rendering.text
+            rows = [{"text": text(r.ids), **encode_group(g)} for g in window.groups for r in g.rows[:1]]
+            saved.write_text(json.dumps({"step": self.done, "loss": str(loss), "groups": rows}, indent=1), encoding="utf-8")
+        raise SettingsError(
+            f"loss is not a finite number at step {self.done + 1}",
+            got=f"{loss}; the window is saved in {saved}",
+            fix="lower the learning rate, clip the gradient, or look at the rows of that window",
+        )
 
     def _measured(self, groups: Sequence[Group]) -> Measured:
         return Measured(self.network, Batch(groups, self.network.device), self.oracle, tile_bytes=self.settings.tile_bytes)
@@ -255,27 +286,33 @@ class _Run:
         return {name: s / n for name, (s, n) in sums.items() if n}
 
     def _live(self) -> Live:
-        return Live(trained=dict(self.trained), buffers=dict(self.network.module.named_buffers()), optimisers=self.optimisers)
+        best = self.watcher.tensors() if self.watcher is not None else {}
+        buffers = {**dict(self.network.module.named_buffers()), **best}
+        return Live(trained=dict(self.trained), buffers=buffers, optimisers=self.optimisers)
 
     def _save(self) -> None:
-        if self.checkpoint is not None and self.processes.is_main_process:
+        if self.places.checkpoint is not None and self.processes.is_main_process:
             place = {"feed": self.feed.state(), "done": self.done, "tokens": self.tokens, "examples": self.examples, "log": self.log}
-            place |= {"dropped": dict(self.site.dropped)}
-            save_state(self.checkpoint, self.key, self._live(), place)
+            place |= {"dropped": dict(self.site.dropped), "watcher": self.watcher.state() if self.watcher is not None else None}
+            save_state(self.places.checkpoint, self.places.key, self._live(), place)
         self.processes.wait_for_everyone()
 
     def _resume(self) -> None:
-        place = load_state(self.checkpoint, self.key, self._live()) if self.checkpoint is not None else None
+        if self.places.checkpoint is None:
+            return
+        place = load_state(self.places.checkpoint, self.places.key, self._live())
         if place is None:
             return
         self.feed.restore(place["feed"])
         self.done, self.tokens, self.examples, self.log = place["done"], place["tokens"], place["examples"], place["log"]
         self.site.dropped.clear()
         self.site.dropped.update(place["dropped"])
+        if self.watcher is not None:
+            self.watcher.restore(place["watcher"])
 
 
 def _check_needs(objective: Objective, targets: Targets | None) -> None:
-    lacking = sorted((objective.takes & _OFFERED_BY_TARGETS) - (targets.offers if targets is not None else frozenset()))
+    lacking = sorted((objective.takes & FROM_TARGETS) - (targets.offers if targets is not None else frozenset()))
     if lacking:
         raise CapabilityError(
             "objective takes quantities that the targets do not offer",
@@ -316,11 +353,35 @@ def _alone(network: Network) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = filled  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _write(network: Network, opened: OpenModel, out: Path, processes: PartialState) -> None:
+def _write(network: Network, opened: OpenModel, charges: Sequence[Charge], out: Path, processes: PartialState) -> None:
     if processes.is_main_process:
         with whole_folder(Path(out)) as part:
             save_network(network, opened.folder, part)
+            own = {f"{c.term.name}.{n}": p.detach().clone() for c in charges for n, p in c.own.items()}
+            if own:
+                save_file(own, part / OWN_FILE)
     processes.wait_for_everyone()
 
 
-__all__ = ["ALONE_BELOW", "Charge", "FitResult", "Progress", "fit"]
+@contextmanager
+def explained(settings: FitSettings) -> Iterator[None]:
+    """Out of memory, said with what to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as wrong:
+        text = str(wrong).lower()
+        if (
+            not isinstance(wrong, MemoryError | torch.OutOfMemoryError)
+            and "can't allocate memory" not in text
+            and "out of memory" not in text
+        ):
+            raise
+        raise OutsideError(
+            "memory ran out in a training step",
+            got=f"micro_tokens={settings.micro_tokens}, tile_bytes={settings.tile_bytes}",
+            fix=f"try micro_tokens={max(1, settings.micro_tokens // 4)} and tile_bytes={max(1, settings.tile_bytes // 4)}; "
+            "the numbers stay the same, batch need not change",
+        ) from wrong
+
+
+__all__ = ["ALONE_BELOW", "OWN_FILE", "FitResult", "Progress", "explained", "fit"]

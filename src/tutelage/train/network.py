@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tutelage.objectives.projection import Head
 from tutelage.train import attention
 from tutelage.train.batch import Batch
+from tutelage.train.vocabulary import SharedVocabulary
 from tutelage.train.window import Group, Row
 
 _AGREE = 2e-4
@@ -21,7 +22,7 @@ _AGREE = 2e-4
 class Network:
     """One causal transformer, packed where that is proven to give the same numbers, padded where not."""
 
-    def __init__(self, module: nn.Module, *, tokenizer_ids: int, layout: str = "packed", bf16: bool = False) -> None:
+    def __init__(self, module: nn.Module, *, tokenizer_ids: int, layout: str = "packed", bf16: bool = False, head: str = "lm") -> None:
         self.module = module
         """What is trained and saved: a transformers model or a peft model around one."""
         self.inner: Any = _inner(module)
@@ -35,7 +36,8 @@ class Network:
         self.notes: list[str] = []
         """Where the network could not do as asked, and why."""
         self._own_attention = self.inner.config._attn_implementation
-        self._plain_head = False
+        self.kind = head
+        self._plain_head = head == "class"
         self._prove()
 
     def states(self, batch: Batch) -> Tensor:
@@ -45,16 +47,20 @@ class Network:
                 return self._packed(batch)[0]
             return self._padded(batch)
 
-    def head(self, vocab: int | None = None) -> Head:
-        """The output head cut to the ids the tokenizer has (or to the first `vocab`): others can neither get mass nor take any."""
-        width = min(vocab or self.tokenizer_ids, self.table)
+    def projected(self, hidden: Tensor, shared: SharedVocabulary | None) -> tuple[Tensor, Head]:
+        """Hidden states and the head that makes logits of them, cut to the ids the tokenizer has, or to the shared ones: no other id
+        can get mass or take any. Where the head is not a plain matrix the "hidden states" are logits, and they are cut."""
+        keep = _kept(shared, min(self.tokenizer_ids, self.table), self.device)
         if not self._plain_head:
-            return Head(None)
+            return hidden[:, keep], Head(None)
         layer = self.inner.get_output_embeddings()
-        weight, bias = layer.weight, layer.bias
-        if width < self.table:
-            weight, bias = weight[:width], None if bias is None else bias[:width]
-        return Head(weight, bias)
+        if isinstance(keep, slice) and keep.stop >= self.table:
+            return hidden, Head(layer.weight, layer.bias)
+        return hidden, Head(layer.weight[keep], None if layer.bias is None else layer.bias[keep])
+
+    def scores(self, last: Tensor) -> Tensor:
+        """(rows, classes) of the class head from (rows, width) last states."""
+        return self.inner.score(last.to(self.inner.score.weight.dtype)).float()
 
     @property
     def width(self) -> int:
@@ -76,12 +82,18 @@ class Network:
             self.module.train(was)
 
     def restore_attention(self) -> None:
-        """Give the module back its own attention, for saving it or handing it on."""
-        self.inner.set_attn_implementation(self._own_attention)
+        """Give the module back its own attention, for writing text with it, saving it or handing it on."""
+        if self.layout == "packed":
+            self.inner.set_attn_implementation(self._own_attention)
+
+    def claim_attention(self) -> None:
+        """Take it again for packed rows."""
+        if self.layout == "packed":
+            self.inner.set_attn_implementation(attention.NAME)
 
     @property
     def table(self) -> int:
-        return int(self.inner.get_output_embeddings().weight.shape[0])
+        return int(self.inner.get_input_embeddings().weight.shape[0])
 
     def _precision(self) -> Any:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
@@ -114,14 +126,14 @@ class Network:
         wanted, self.layout = self.layout, "right"
         with self.frozen(), self._precision():
             logits = self._padded(batch)
-            self._plain_head = self._head_is_plain(batch, logits)
+            self._plain_head = self.kind == "class" or self._head_is_plain(batch, logits)
             padded = self._padded(batch)
             if wanted == "packed":
                 reason = self._why_not_packed(batch, padded)
                 if reason is None:
                     self.layout = "packed"
                     return
-                self.restore_attention()
+                self.inner.set_attn_implementation(self._own_attention)
                 self.notes.append(f"rows are padded, not packed: {reason}")
                 return
         self.layout = wanted
@@ -132,7 +144,8 @@ class Network:
             self.notes.append("logits are computed whole: the output head is not a plain linear layer")
             return False
         self._plain_head = True
-        if self._agree(self.head().logits(self._padded(batch)), logits):
+        hidden, head = self.projected(self._padded(batch), None)
+        if self._agree(head.logits(hidden), logits):
             return True
         self.notes.append("logits are computed whole: the model changes them after its output head")
         return False
@@ -151,6 +164,12 @@ class Network:
             return False
         bound = _AGREE * (30 if self.bf16 or one.dtype == torch.bfloat16 else 1)
         return bool((one.float() - other.float()).norm() <= bound * other.float().norm() + 1e-12)
+
+
+def _kept(shared: SharedVocabulary | None, whole: int, device: torch.device) -> slice | Tensor:
+    if shared is None:
+        return slice(0, whole)
+    return slice(0, shared.size) if shared.ids is None else torch.tensor(shared.ids, device=device)
 
 
 def _inner(module: Any) -> Any:

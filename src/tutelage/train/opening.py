@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tutelage.engine.digest import inspect_folder
-from tutelage.engine.loading import OpenModel, open_model
+from tutelage.engine.digest import facts_of, inspect_folder
+from tutelage.engine.loading import OpenModel, no_bars, open_model
+from tutelage.engine.rendering import open_rendering
 from tutelage.errors import CapabilityError, DataError
 from tutelage.train.network import Network
 from tutelage.train.settings import FitSettings, Lora
@@ -20,15 +23,18 @@ ModelPath = Path | tuple[Path, Path]
 
 def open_student(model: ModelPath, settings: FitSettings, *, device: torch.device) -> tuple[OpenModel, Network]:
     """The model with everything trainable that is to be trained, in float32. Full tuning of an adapter starts from it merged in."""
-    opened = _opened(model, device, trainable=settings.lora is not None)
-    if "train" not in _capabilities(opened):
-        raise CapabilityError("model cannot be trained", got=str(model), fix="use a causal language model in safetensors")
+    if settings.head == "class":
+        opened = _open_classifier(model, settings, device)
+    else:
+        opened = _opened(model, device, trainable=settings.lora is not None)
+        if "train" not in facts_of(opened.folder).capabilities:
+            raise CapabilityError("model cannot be trained", got=str(model), fix="use a causal language model in safetensors")
     module: Any = opened.module
     if settings.lora is None:
         module = module.merge_and_unload() if hasattr(module, "merge_and_unload") else module
         module.requires_grad_(True)
     elif not hasattr(module, "peft_config"):
-        module = _adapted(module, settings.lora, opened.folder.path)
+        module = _adapted(module, settings, opened.folder.path)
     return opened, _network(module, opened, settings)
 
 
@@ -53,21 +59,52 @@ def _opened(model: ModelPath, device: torch.device, *, trainable: bool) -> OpenM
     return open_model(adapter, device=str(device), dtype=torch.float32, trainable=trainable)
 
 
-def _capabilities(opened: OpenModel) -> frozenset[str]:
-    from tutelage.engine.digest import facts_of
+def _open_classifier(model: ModelPath, settings: FitSettings, device: torch.device) -> OpenModel:
+    """The body of a language model under a new class head, or a classifier with as many classes as it has."""
+    from transformers import AutoModelForSequenceClassification
 
-    return facts_of(opened.folder).capabilities
+    if isinstance(model, tuple) or (folder := inspect_folder(model)).base is not None:
+        raise CapabilityError(
+            "a class head cannot be put on an adapter", got=str(model), fix="merge the adapter first: fit it with full tuning"
+        )
+    with no_bars(), silenced_load_report():
+        module: Any = AutoModelForSequenceClassification.from_pretrained(
+            str(folder.path),
+            num_labels=settings.classes,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    rendering = open_rendering(folder)
+    if module.config.pad_token_id is None:
+        module.config.pad_token_id = rendering.eos_id  # batches elsewhere find a row's last token by it
+    return OpenModel(module=module.to(device).eval(), rendering=rendering, folder=folder, device=device, dtype=torch.float32)
 
 
-def _adapted(module: Any, lora: Lora, folder: Path) -> Any:
+@contextmanager
+def silenced_load_report() -> Iterator[None]:
+    """transformers reports the new head as missing weights, which is what was asked for."""
+    from transformers.utils import logging as chatter
+
+    level = chatter.get_verbosity()
+    chatter.set_verbosity_error()
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(level)
+
+
+def _adapted(module: Any, settings: FitSettings, folder: Path) -> Any:
     from peft import LoraConfig, get_peft_model
 
+    lora = settings.lora or Lora()
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) or "all-linear",
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if settings.head == "lm" else "SEQ_CLS",
     )
     with warnings.catch_warnings():  # peft still asks transformers by a name that transformers has renamed
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
@@ -78,11 +115,16 @@ def _adapted(module: Any, lora: Lora, folder: Path) -> Any:
 
 def _network(module: Any, opened: OpenModel, settings: FitSettings) -> Network:
     ids = opened.rendering.tokenizer.get_vocab().values()
-    return Network(module, tokenizer_ids=max(ids) + 1, layout=settings.layout, bf16=settings.precision == "bf16")
+    return Network(module, tokenizer_ids=max(ids) + 1, layout=settings.layout, bf16=settings.precision == "bf16", head=_head_of(module))
+
+
+def _head_of(module: Any) -> str:
+    inner = module.get_base_model() if hasattr(module, "peft_config") else module
+    return "lm" if inner.get_output_embeddings() is not None else "class"
 
 
 def context_of(opened: OpenModel, settings: FitSettings) -> int | None:
     """Longest row in tokens: what the user set, else what the configuration says, else unbounded."""
-    from tutelage.engine.digest import facts_of
-
-    return settings.context_tokens if settings.context_tokens is not None else facts_of(opened.folder).context_tokens
+    if settings.context_tokens is not None or settings.head == "class":
+        return settings.context_tokens or getattr(opened.module.config, "max_position_embeddings", None)
+    return facts_of(opened.folder).context_tokens

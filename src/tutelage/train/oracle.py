@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from tutelage.errors import InternalError
-from tutelage.objectives.projection import label_log_probs
+from tutelage.errors import DataError, InternalError
+from tutelage.objectives.projection import Head, by_tile, label_log_probs
+from tutelage.objectives.tails import top_k
 from tutelage.records import ModelRef
 from tutelage.train.batch import Batch
 from tutelage.train.network import Network
+from tutelage.train.vocabulary import SharedVocabulary, shared_vocabulary
 from tutelage.train.window import Group, Row
 
 if TYPE_CHECKING:
@@ -32,54 +34,235 @@ class Oracle(Protocol):
         """The quantity `name` for the charged tokens of the batch, in their order."""
         ...
 
+    def logits(self, batch: Batch) -> tuple[Tensor, Head]:
+        """The teacher's hidden states at the charged tokens and its head, cut to the shared ids."""
+        ...
 
-class ReferenceOracle:
-    """Reference log-probabilities, kept per row."""
+    @property
+    def shared(self) -> SharedVocabulary | None:
+        """The ids that the student is compared on."""
+        ...
 
-    def __init__(self, ref: ModelRef | None, site: Site) -> None:
-        self._ref, self._site = ref, site
-        self._known: dict[str, Tensor] = {}
+    @property
+    def width(self) -> int:
+        """Of the teacher's hidden states."""
+        ...
+
+
+class _Silent:
+    """What an oracle does not know."""
+
+    def prepare(self, groups: Sequence[Group]) -> None:
+        pass
+
+    def row_values(self, name: str, batch: Batch) -> Tensor:
+        raise InternalError("targets cannot tell this quantity", got=name)
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Head]:
+        raise InternalError("targets have no logits", got=type(self).__name__)
+
+    @property
+    def shared(self) -> SharedVocabulary | None:
+        return None
+
+    @property
+    def width(self) -> int:
+        raise InternalError("targets have no hidden states", got=type(self).__name__)
+
+
+class _PerRow(_Silent):
+    """Values kept per row where the rows are known beforehand, computed on the spot where not."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._known: dict[str, tuple[Tensor, ...]] = {}
+
+    def _network(self, *, before: bool) -> Network:
+        raise NotImplementedError
+
+    def _ask(self, network: Network, batch: Batch) -> tuple[Tensor, ...]:
+        """Tensors with one row per charged token."""
+        raise NotImplementedError
 
     def prepare(self, groups: Sequence[Group]) -> None:
         if groups:
-            network = self._site.network if self._is_student() else self._open()
-            self._known.update(log_probs_by_row(network, groups, micro_tokens=self._site.settings.micro_tokens * _ASKING))
+            self._known.update(self._asked(self._network(before=True), [r for g in groups for r in g.rows]))
+
+    def of(self, batch: Batch, place: int) -> Tensor:
+        missing = [r for r in batch.rows if r.key not in self._known]
+        found = self._asked(self._network(before=False), missing) if missing else {}
+        return torch.cat([(found.get(r.key) or self._known[r.key])[place] for r in batch.rows])
+
+    def _asked(self, network: Network, rows: Sequence[Row]) -> dict[str, tuple[Tensor, ...]]:
+        return by_row(network, rows, micro_tokens=self._site.settings.micro_tokens * _ASKING, ask=self._ask)
+
+
+class ReferenceOracle(_PerRow):
+    """Reference log-probabilities."""
+
+    def __init__(self, ref: ModelRef | None, site: Site) -> None:
+        super().__init__(site)
+        self._ref = ref
+        self._open: Network | None = None
 
     def row_values(self, name: str, batch: Batch) -> Tensor:
-        if name != "reference_log_probs":
-            raise InternalError("reference cannot tell this quantity", got=name)
-        return torch.cat([self._of(row) for row in batch.rows])
+        return self.of(batch, 0)
 
-    def _of(self, row: Row) -> Tensor:
-        try:
-            return self._known[row.key]
-        except KeyError:
-            raise InternalError("reference was never asked about this row", got=row.key) from None
+    def _ask(self, network: Network, batch: Batch) -> tuple[Tensor, ...]:
+        return (log_probs(network, batch),)
 
-    def _is_student(self) -> bool:
-        return self._ref is None or self._ref.digest == self._site.digest
+    def _network(self, *, before: bool) -> Network:
+        """Before the first step the student may be its own reference; later a frozen copy is."""
+        same = self._ref is None or self._ref.digest == self._site.digest
+        if before and same:
+            return self._site.network
+        if self._open is None:
+            from tutelage.train.opening import open_frozen
 
-    def _open(self) -> Network:
+            model = self._site.model if same else Path(str(self._ref.path if self._ref else None))
+            self._open = open_frozen(model, self._site.settings, device=self._site.network.device)
+        return self._open
+
+
+class _Teaching(_PerRow):
+    """What all oracles with a teacher share: the open network and the ids both models mean the same by."""
+
+    def __init__(self, ref: ModelRef, site: Site) -> None:
+        from tutelage.engine.rendering import open_rendering
         from tutelage.train.opening import open_frozen
 
-        return open_frozen(Path(str(self._ref.path if self._ref else None)), self._site.settings, device=self._site.network.device)
+        super().__init__(site)
+        path = Path(str(ref.path))
+        self._shared = shared_vocabulary(site.rendering.tokenizer, open_rendering(path).tokenizer)
+        self.network = open_frozen(path, site.settings, device=site.network.device)
+
+    @property
+    def shared(self) -> SharedVocabulary | None:
+        return self._shared
+
+    @property
+    def width(self) -> int:
+        return self.network.width
+
+    def _network(self, *, before: bool) -> Network:
+        return self.network
+
+    def _readable(self, batch: Batch) -> None:
+        foreign = self._shared.foreign
+        if foreign and (found := foreign.intersection(i for r in batch.rows for i in r.ids)):
+            raise DataError(
+                "row holds tokens that the teacher does not have", got=sorted(found)[:5], fix="leave the student's own special tokens out"
+            )
+
+    def states(self, batch: Batch) -> Tensor:
+        self._readable(batch)
+        with self.network.frozen():
+            return self.network.states(batch).index_select(0, batch.predicting)
 
 
-def log_probs_by_row(network: Network, groups: Sequence[Group], *, micro_tokens: int) -> dict[str, Tensor]:
-    """Log-probabilities of the charged tokens of every row, by row key. Rows of like length are asked together."""
-    rows = sorted({r.key: r for g in groups for r in g.rows}.values(), key=lambda r: len(r.ids))
-    found: dict[str, Tensor] = {}
+class TeacherOracle(_Teaching):
+    """Everything about the teacher, in the step; the hidden states of one batch are computed once."""
+
+    def __init__(self, ref: ModelRef, site: Site) -> None:
+        super().__init__(ref, site)
+        self._last: tuple[Batch, Tensor] | None = None
+
+    def prepare(self, groups: Sequence[Group]) -> None:
+        pass  # distributions of all rows would not fit; they are made in the step
+
+    def _states(self, batch: Batch) -> Tensor:
+        if self._last is None or self._last[0] is not batch:
+            self._last = (batch, self.states(batch))
+        return self._last[1]
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Head]:
+        return self.network.projected(self._states(batch), self._shared)
+
+    def row_values(self, name: str, batch: Batch) -> Tensor:
+        if name == "teacher_hidden":
+            return self._states(batch).float()
+        with torch.no_grad():
+            return label_log_probs(*self.network.projected(self._states(batch), None), batch.labels)
+
+
+class SampledOracle(_Teaching):
+    """The teacher's log-probabilities of the labels."""
+
+    def row_values(self, name: str, batch: Batch) -> Tensor:
+        return self.of(batch, 0)
+
+    def _ask(self, network: Network, batch: Batch) -> tuple[Tensor, ...]:
+        self._readable(batch)
+        return (log_probs(network, batch),)
+
+
+class TopKOracle(_Teaching):
+    """The teacher's likeliest ids, as places among the shared ids, and their log-probabilities."""
+
+    def __init__(self, ref: ModelRef, k: int, site: Site) -> None:
+        super().__init__(ref, site)
+        self._k = k
+
+    def row_values(self, name: str, batch: Batch) -> Tensor:
+        return self.of(batch, ("teacher_top_ids", "teacher_top_log_probs").index(name))
+
+    def _ask(self, network: Network, batch: Batch) -> tuple[Tensor, ...]:
+        hidden, head = network.projected(self.states(batch), self._shared)
+        ids = by_tile(lambda z: top_k(z, self._k)[0], hidden, head)
+        return ids, by_tile(lambda z: top_k(z, self._k)[1], hidden, head)
+
+
+class JoinedOracle(_Silent):
+    """Each quantity from whoever offers it."""
+
+    def __init__(self, parts: Sequence[tuple[frozenset[str], Oracle]]) -> None:
+        self._parts = parts
+
+    def prepare(self, groups: Sequence[Group]) -> None:
+        for _, oracle in self._parts:
+            oracle.prepare(groups)
+
+    def _who(self, name: str) -> Oracle:
+        return next(oracle for offers, oracle in self._parts if name in offers)
+
+    def row_values(self, name: str, batch: Batch) -> Tensor:
+        return self._who(name).row_values(name, batch)
+
+    def logits(self, batch: Batch) -> tuple[Tensor, Head]:
+        return self._who("teacher_logits").logits(batch)
+
+    @property
+    def shared(self) -> SharedVocabulary | None:
+        return next((o.shared for _, o in self._parts if o.shared is not None), None)
+
+    @property
+    def width(self) -> int:
+        return self._who("teacher_hidden").width
+
+
+def log_probs(network: Network, batch: Batch) -> Tensor:
+    """(charged,) log-probabilities of the labels."""
+    hidden = network.states(batch).index_select(0, batch.predicting)
+    return label_log_probs(*network.projected(hidden, None), batch.labels)
+
+
+def by_row(
+    network: Network, rows: Sequence[Row], *, micro_tokens: int, ask: Callable[[Network, Batch], tuple[Tensor, ...]]
+) -> dict[str, tuple[Tensor, ...]]:
+    """What `ask` says of every row, by row key. Rows of like length are asked together."""
+    waiting = sorted({r.key: r for r in rows}.values(), key=lambda r: len(r.ids))
+    found: dict[str, tuple[Tensor, ...]] = {}
     with network.frozen():
         start = 0
-        while start < len(rows):
+        while start < len(waiting):
             stop, size = start, 0
-            while stop < len(rows) and (stop == start or size + len(rows[stop].ids) <= micro_tokens):
-                size += len(rows[stop].ids)
+            while stop < len(waiting) and (stop == start or size + len(waiting[stop].ids) <= micro_tokens):
+                size += len(waiting[stop].ids)
                 stop += 1
-            batch = Batch([Group(rows=(r,)) for r in rows[start:stop]], network.device)
-            hidden = network.states(batch).index_select(0, batch.predicting)
-            values = label_log_probs(hidden, network.head(), batch.labels)
-            for row, part in zip(batch.rows, values.split([len(r.charged) for r in batch.rows]), strict=True):
-                found[row.key] = part.clone()
+            batch = Batch([Group(rows=(r,)) for r in waiting[start:stop]], network.device)
+            lengths = [len(r.charged) for r in batch.rows]
+            pieces = [answer.split(lengths) for answer in ask(network, batch)]
+            for i, row in enumerate(batch.rows):
+                found[row.key] = tuple(p[i].clone() for p in pieces)
             start = stop
     return found

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tutelage.errors import DataError
+from tutelage.errors import DataError, SettingsError, did_you_mean
 from tutelage.hashing import content_id
-from tutelage.records import Example, Pair
+from tutelage.records import Example, Pair, Prompt
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Feed, Site
+    from tutelage.train.mixing import Drawing
+
+_ADVANTAGES = ("group", "group_mean", "leave_one_out", "reward")
 
 
 @runtime_checkable
@@ -22,6 +26,15 @@ class Source(Protocol):
     def open(self, site: Site) -> Feed: ...
 
 
+@runtime_checkable
+class EndlessSource(Protocol):
+    """A source whose feed can hand out any number of groups: what mixtures, selections and buffers are made of."""
+
+    def describe(self) -> dict[str, Any]: ...
+
+    def open(self, site: Site) -> Drawing: ...
+
+
 class Fixed:
     """The same examples or pairs in every epoch, shuffled anew for each from a named stream."""
 
@@ -30,9 +43,7 @@ class Fixed:
     def __init__(self, records: Sequence[Example | Pair]) -> None:
         kinds = {type(r).__name__ for r in records}
         if not kinds <= {"Example", "Pair"}:
-            raise DataError(
-                "fixed data must be examples or pairs", got=", ".join(sorted(kinds)), fix="turn them into Example records first"
-            )
+            raise DataError("fixed data must be examples or pairs", got=", ".join(sorted(kinds)), fix="turn them into Example records")
         if len(kinds) > 1:
             raise DataError("fixed data mixes examples and pairs", got=", ".join(sorted(kinds)), fix="fit them one after the other")
         self.records = tuple(records)
@@ -40,7 +51,196 @@ class Fixed:
     def describe(self) -> dict[str, Any]:
         return {"source": "fixed", "n": len(self.records), "records": content_id([r.id for r in self.records])}
 
-    def open(self, site: Site) -> Feed:
+    def open(self, site: Site) -> Drawing:
         from tutelage.train.feeds import FixedFeed
 
         return FixedFeed(self.records, site)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One completion that the student wrote during a fit. An edit hook returns changed copies."""
+
+    prompt: Prompt
+    place: int
+    """Index of the prompt in the source."""
+    number: int
+    """Counts prompts over the whole fit."""
+    sample: int
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    """Of the student when it wrote them, one per id."""
+    text: str
+    finish: str
+    keep: int | None = None
+    """Ids kept from the student; None for all."""
+    new: str | None = None
+    """What follows them instead, where the rollout was edited."""
+    reward: float = 0.0
+    weight: float = 1.0
+    """0 leaves it out."""
+
+    def replaced(self, text: str) -> Rollout:
+        """With another completion altogether."""
+        return self.spliced(0, text)
+
+    def spliced(self, keep: int, text: str) -> Rollout:
+        """The first `keep` ids as the student wrote them, then `text`. The new tokens have behaviour log-probability 0 (unknown)."""
+        return replace(self, keep=keep, new=text)
+
+    def dropped(self) -> Rollout:
+        return replace(self, weight=0.0)
+
+
+Edit = Callable[[Sequence[Rollout]], Sequence[Rollout]]
+"""Replace, splice or repair: as many rollouts out as in, in order."""
+Reward = Callable[[Sequence[Rollout]], Sequence[float]]
+
+
+class OnPolicy:
+    """Completions of the live student to the given prompts, `samples` each, edited and rewarded before they become a window."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int,
+        samples: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        edit: Edit | None = None,
+        reward: Reward | None = None,
+        advantage: str = "group",
+        reuse: int = 1,
+    ) -> None:
+        """`advantage`: `group` (over the group's standard deviation), `group_mean`, `leave_one_out`, or the plain `reward`.
+        `reuse`: windows that are made of the same rollouts one after another."""
+        if advantage not in _ADVANTAGES:
+            raise SettingsError("on-policy source has no such advantage", got=advantage, fix=did_you_mean(advantage, _ADVANTAGES))
+        if reward is not None and samples < 2 and advantage != "reward":
+            raise SettingsError("a group of one rollout has no baseline", got=f"samples={samples}", fix="draw several samples per prompt")
+        if samples > 1 and temperature == 0:
+            raise SettingsError("several samples at temperature 0 are all the same", got=f"samples={samples}", fix="set a temperature")
+        self.prompts, self.max_tokens, self.samples = tuple(prompts), max_tokens, samples
+        self.temperature, self.top_p, self.stop = temperature, top_p, tuple(stop)
+        self.edit, self.reward, self.advantage, self.reuse = edit, reward, advantage, reuse
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "source": "on-policy",
+            "prompts": content_id([p.id for p in self.prompts]),
+            "n": len(self.prompts),
+            "sampling": [self.max_tokens, self.samples, self.temperature, self.top_p, list(self.stop)],
+            "edit": identity_of(self.edit),
+            "reward": identity_of(self.reward),
+            "advantage": self.advantage,
+            "reuse": self.reuse,
+        }
+
+    def open(self, site: Site) -> Drawing:
+        from tutelage.train.rollouts import OnPolicyFeed
+
+        return OnPolicyFeed(self, site)
+
+
+class Replay:
+    """An on-policy source with a memory: `fresh` of each window is new, the rest is drawn from the last `capacity` groups."""
+
+    def __init__(self, source: OnPolicy, *, capacity: int, fresh: float = 0.5) -> None:
+        if not 0 < fresh <= 1:
+            raise SettingsError("replay needs a fresh share in (0, 1]", got=fresh)
+        self.source, self.capacity, self.fresh = source, capacity, fresh
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": "replay", "inner": self.source.describe(), "capacity": self.capacity, "fresh": self.fresh}
+
+    def open(self, site: Site) -> Drawing:
+        from tutelage.train.rollouts import OnPolicyFeed, ReplayFeed
+
+        return ReplayFeed(OnPolicyFeed(self.source, site), capacity=self.capacity, fresh=self.fresh, site=site)
+
+
+class Mixture:
+    """Windows made of several sources by share, for example off-policy examples beside on-policy rollouts. Needs `steps`."""
+
+    def __init__(self, *parts: tuple[EndlessSource, float]) -> None:
+        if any(not share > 0 for _, share in parts) or not parts:
+            raise SettingsError("a mixture needs parts with positive shares", got=[share for _, share in parts])
+        self.parts = parts
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": "mixture", "parts": [[s.describe(), share] for s, share in self.parts]}
+
+    def open(self, site: Site) -> Feed:
+        from tutelage.train.mixing import MixtureFeed
+
+        return MixtureFeed([(s.open(site), share) for s, share in self.parts], site)
+
+
+class Domains:
+    """Fixed data in named domains. Every `every` windows each domain's loss is measured on `probes` examples of it, and domains whose
+    loss is further above its `floor` are drawn more often. Needs `steps`."""
+
+    def __init__(
+        self,
+        domains: Mapping[str, Sequence[Example]],
+        *,
+        every: int,
+        probes: int = 16,
+        floor: Mapping[str, float] | None = None,
+        rate: float = 1.0,
+        smoothing: float = 0.1,
+    ) -> None:
+        if every < 1 or probes < 1 or not domains:
+            raise SettingsError("domains need data, and every and probes of at least 1", got=f"{len(domains)}, {every}, {probes}")
+        self.domains = {name: Fixed(records) for name, records in domains.items()}
+        self.every, self.probes, self.floor, self.rate, self.smoothing = every, probes, dict(floor or {}), rate, smoothing
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "source": "domains",
+            "domains": {name: source.describe() for name, source in self.domains.items()},
+            "weights": [self.every, self.probes, self.floor, self.rate, self.smoothing],
+        }
+
+    def open(self, site: Site) -> Feed:
+        from tutelage.train.feeds import FixedFeed
+        from tutelage.train.mixing import DomainsFeed
+
+        feeds = {name: FixedFeed(source.records, site) for name, source in self.domains.items()}
+        probes = {name: feed.fixed[: self.probes] for name, feed in feeds.items()}
+        return DomainsFeed(feeds, probes, every=self.every, floor=self.floor, rate=self.rate, smoothing=self.smoothing, site=site)
+
+
+class Selected:
+    """For each window a pool of `pool` times its size is read by the live student, and the groups with the highest loss are kept
+    (the lowest with `hardest=False`)."""
+
+    def __init__(self, source: EndlessSource, *, pool: int = 4, hardest: bool = True) -> None:
+        if pool < 2:
+            raise SettingsError("selection needs a pool of at least twice the window", got=pool)
+        self.source, self.pool, self.hardest = source, pool, hardest
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": "selected", "inner": self.source.describe(), "pool": self.pool, "hardest": self.hardest}
+
+    def open(self, site: Site) -> Drawing:
+        from tutelage.train.mixing import SelectedFeed
+
+        return SelectedFeed(self.source.open(site), pool=self.pool, hardest=self.hardest, site=site)
+
+
+def identity_of(function: Any) -> Any:
+    """What stands for a hook in the fit's key: its `describe()` where it has one, else its full name. A nameless function is refused,
+    because two different ones could not be told apart."""
+    if function is None:
+        return None
+    if hasattr(function, "describe"):
+        return function.describe()
+    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
+    if "<" in name or name.endswith(":"):
+        raise SettingsError(
+            "a hook needs an identity for the fit's key", got=name, fix="use a function at module level, or give it describe()"
+        )
+    return name

@@ -7,14 +7,16 @@ from functools import cached_property, partial
 from importlib import import_module
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from tutelage.errors import CapabilityError, InternalError
-from tutelage.objectives.projection import by_tile, label_log_probs
+from tutelage.objectives.projection import Head, by_tile, label_log_probs
 from tutelage.objectives.term import Objective, Term
 from tutelage.train.batch import Batch
 from tutelage.train.network import Network
-from tutelage.train.oracle import Oracle
+from tutelage.train.oracle import Oracle, log_probs
+from tutelage.train.window import Group, Row
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -23,16 +25,23 @@ def load(name: str) -> Callable[..., Any]:
     return getattr(import_module(module), function)
 
 
-class Charge:
-    """A term made ready: its function with the options bound."""
+class Charge(nn.Module):
+    """A term made ready: its function with the options bound, and the parameters it owns."""
 
-    __slots__ = ("function", "report", "term")
-
-    def __init__(self, term: Term) -> None:
+    def __init__(self, term: Term, sizes: Callable[[str], int], device: torch.device) -> None:
+        super().__init__()
         options = dict(term.options)
         self.term = term
-        self.function = partial(load(term.function), **options) if options else load(term.function)
+        self._function = partial(load(term.function), **options)
         self.report = partial(load(term.report), **options) if term.report else None
+        self.own = nn.ParameterDict()
+        for own in term.own:
+            rows, columns = (int(n) if n.isdigit() else sizes(n) for n in (own.rows, own.columns))
+            self.own[own.name] = nn.Parameter(torch.randn(rows, columns).to(device) / rows**0.5)
+
+    def values(self, *quantities: Tensor) -> Tensor:
+        """One value per grain."""
+        return self._function(*quantities, **self.own) if self.own else self._function(*quantities)
 
 
 class Measured:
@@ -58,12 +67,17 @@ class Measured:
         return self.states.index_select(0, self.batch.predicting)
 
     @cached_property
+    def wide_hidden(self) -> Tensor:
+        return self.hidden if self.hidden.dtype == torch.float64 else self.hidden.float()
+
+    @cached_property
     def log_probs(self) -> Tensor:
-        return label_log_probs(self.hidden, self.network.head(), self.batch.labels, tile_bytes=self.tile_bytes)
+        hidden, head = self.network.projected(self.hidden, None)
+        return label_log_probs(hidden, head, self.batch.labels, tile_bytes=self.tile_bytes)
 
     @cached_property
     def reference_log_probs(self) -> Tensor:
-        return self._ask("reference_log_probs")
+        return self.ask("reference_log_probs")
 
     @cached_property
     def sequence_log_probs(self) -> Tensor:
@@ -81,19 +95,50 @@ class Measured:
     def rejected(self) -> Tensor:
         return self.batch.of_role("rejected")
 
-    def _ask(self, name: str) -> Tensor:
+    @cached_property
+    def last(self) -> Tensor:
+        """(rows, width) at each row's last token, at least float32."""
+        last = self.states.index_select(0, self.batch.last)
+        return last if last.dtype == torch.float64 else last.float()
+
+    @cached_property
+    def class_logits(self) -> Tensor:
+        return self.network.scores(self.last)
+
+    @cached_property
+    def mismatched_log_ratios(self) -> Tensor:
+        """Each row's prompt with the next row's completion, under policy and reference, without gradients; zero for a row alone."""
+        rows = self.batch.rows
+        if len(rows) < 2:
+            return torch.zeros(1, device=self.batch.device)
+        crossed = Batch([Group(rows=(_crossed(a, b),)) for a, b in zip(rows, (*rows[1:], rows[0]), strict=True)], self.batch.device)
+        with self.network.frozen():
+            ratios = log_probs(self.network, crossed) - self._asked().row_values("reference_log_probs", crossed)
+        return crossed.per_row(ratios)
+
+    def ask(self, name: str) -> Tensor:
+        return self._asked().row_values(name, self.batch)
+
+    def teacher(self) -> tuple[Tensor, Head]:
+        return self._asked().logits(self.batch)
+
+    def _asked(self) -> Oracle:
         if self.oracle is None:
-            raise CapabilityError(
-                f"objective takes {name}, but the fit was given no targets", got=None, fix="pass targets=Reference(...) or the like"
-            )
-        return self.oracle.row_values(name, self.batch)
+            raise CapabilityError("objective takes what only targets can tell, but the fit was given none", fix="pass targets=...")
+        return self.oracle
+
+
+def _crossed(one: Row, other: Row) -> Row:
+    head, tail = one.ids[: one.charged[0]], other.ids[other.charged[0] :]
+    places = tuple(range(len(head), len(head) + len(tail)))
+    return Row(key=f"{one.key}|{other.key}", ids=head + tail, charged=places, spans=(1.0,) * len(tail))
 
 
 _FINDERS: Mapping[str, Callable[[Measured], Tensor]] = {
     "labels": lambda m: m.batch.labels,
     "log_probs": lambda m: m.log_probs,
     "reference_log_probs": lambda m: m.reference_log_probs,
-    "hidden": lambda m: m.hidden,
+    "hidden": lambda m: m.wide_hidden,
     "sequence_log_probs": lambda m: m.sequence_log_probs,
     "reference_sequence_log_probs": lambda m: m.reference_sequence_log_probs,
     "sequence_tokens": lambda m: m.batch.row_tokens,
@@ -101,18 +146,36 @@ _FINDERS: Mapping[str, Callable[[Measured], Tensor]] = {
     "rejected_log_probs": lambda m: m.sequence_log_probs[m.rejected],
     "reference_chosen_log_probs": lambda m: m.reference_sequence_log_probs[m.chosen],
     "reference_rejected_log_probs": lambda m: m.reference_sequence_log_probs[m.rejected],
+    "sequence_labels": lambda m: m.batch.row_labels,
+    "class_logits": lambda m: m.class_logits,
+    "mismatched_log_ratios": lambda m: m.mismatched_log_ratios,
+    "chosen_scores": lambda m: m.class_logits[m.chosen, 0],
+    "rejected_scores": lambda m: m.class_logits[m.rejected, 0],
+    "chosen_hidden": lambda m: m.last[m.chosen],
+    "rejected_hidden": lambda m: m.last[m.rejected],
+    "margins": lambda m: m.batch.margins,
+    "teacher_hidden": lambda m: m.ask("teacher_hidden"),
+    "teacher_log_probs": lambda m: m.ask("teacher_log_probs"),
+    "teacher_top_ids": lambda m: m.ask("teacher_top_ids"),
+    "teacher_top_log_probs": lambda m: m.ask("teacher_top_log_probs"),
+    "behaviour_log_probs": lambda m: m.batch.fact("behaviour_log_probs"),
+    "advantages": lambda m: m.batch.fact("advantages"),
+    "sequence_advantages": lambda m: m.batch.row_fact("advantages"),
     "chosen_tokens": lambda m: m.batch.row_tokens[m.chosen],
     "rejected_tokens": lambda m: m.batch.row_tokens[m.rejected],
 }
 
 
 def values(charge: Charge, measured: Measured) -> Tensor:
-    """One value per grain of the term."""
+    """One value per grain of the term. Whoever takes logits gets them tile by tile."""
     takes = charge.term.takes
-    if takes[0] == "logits":
-        extras = [measured.get(name) for name in takes[1:]]
-        return by_tile(charge.function, measured.hidden, measured.network.head(), extras=extras, tile_bytes=measured.tile_bytes)
-    return charge.function(*[measured.get(name) for name in takes])
+    if takes[0] != "logits":
+        return charge.values(*[measured.get(name) for name in takes])
+    shared = measured.oracle.shared if measured.oracle is not None else None
+    hidden, head = measured.network.projected(measured.hidden, shared)
+    teacher = measured.teacher() if "teacher_logits" in takes else None
+    extras = [measured.get(name) for name in takes[1:] if name != "teacher_logits"]
+    return by_tile(charge.values, hidden, head, teacher, extras, tile_bytes=measured.tile_bytes)
 
 
 def total(charges: list[Charge], measured: Measured, counts: Mapping[int, float], progress: float) -> tuple[Tensor | None, list[float]]:
@@ -133,5 +196,14 @@ def total(charges: list[Charge], measured: Measured, counts: Mapping[int, float]
     return loss, parts
 
 
-def charges_of(objective: Objective) -> list[Charge]:
-    return [Charge(term) for term in objective.terms]
+def charges_of(objective: Objective, network: Network, oracle: Oracle | None) -> list[Charge]:
+    def size(name: str) -> int:
+        if name == "hidden":
+            return network.width
+        if oracle is None:
+            raise CapabilityError(
+                "a term's own parameters need the teacher's width, but the fit was given no targets", fix="pass targets=..."
+            )
+        return oracle.width
+
+    return [Charge(term, size, network.device) for term in objective.terms]

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tutelage.errors import CapabilityError
+from tutelage.errors import CapabilityError, SettingsError
 from tutelage.records import ModelRef
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Site
     from tutelage.train.oracle import Oracle
+
+_REFERENCE = (
+    "reference_log_probs",
+    "reference_sequence_log_probs",
+    "reference_chosen_log_probs",
+    "reference_rejected_log_probs",
+    "mismatched_log_ratios",
+)
 
 
 @runtime_checkable
@@ -31,21 +39,10 @@ class Reference:
     """
 
     __slots__ = ("ref",)
+    offers = frozenset(_REFERENCE)
 
     def __init__(self, model: Any = None) -> None:
         self.ref = as_ref(model)
-
-    @property
-    def offers(self) -> frozenset[str]:
-        return frozenset(
-            {
-                "reference_log_probs",
-                "reference_sequence_log_probs",
-                "reference_chosen_log_probs",
-                "reference_rejected_log_probs",
-                "mismatched_log_ratios",
-            }
-        )
 
     def describe(self) -> dict[str, Any]:
         return {"targets": "reference", "model": self.ref.digest if self.ref else None}
@@ -54,6 +51,87 @@ class Reference:
         from tutelage.train.oracle import ReferenceOracle
 
         return ReferenceOracle(self.ref, site)
+
+
+class Teacher:
+    """The teacher's whole distribution at every charged token, computed in the same step; also its hidden states and log-probabilities.
+    Neither model's full logits ever exist: both are projected tile by tile."""
+
+    __slots__ = ("ref",)
+    offers = frozenset({"teacher_logits", "teacher_hidden", "teacher_log_probs"})
+
+    def __init__(self, model: Any) -> None:
+        self.ref = _needed(model)
+
+    def describe(self) -> dict[str, Any]:
+        return {"targets": "teacher", "model": self.ref.digest}
+
+    def open(self, site: Site) -> Oracle:
+        from tutelage.train.oracle import TeacherOracle
+
+        return TeacherOracle(self.ref, site)
+
+
+class TopK:
+    """The teacher's k likeliest ids and their log-probabilities; kept per row where the rows are known before the first step."""
+
+    __slots__ = ("k", "ref")
+    offers = frozenset({"teacher_top_ids", "teacher_top_log_probs"})
+
+    def __init__(self, model: Any, k: int) -> None:
+        if k < 1:
+            raise SettingsError("top-k targets need k of at least 1", got=k)
+        self.ref, self.k = _needed(model), k
+
+    def describe(self) -> dict[str, Any]:
+        return {"targets": "top-k", "model": self.ref.digest, "k": self.k}
+
+    def open(self, site: Site) -> Oracle:
+        from tutelage.train.oracle import TopKOracle
+
+        return TopKOracle(self.ref, self.k, site)
+
+
+class Sampled:
+    """The teacher's log-probability of the token that is there, and nothing else: what single-sample estimators need."""
+
+    __slots__ = ("ref",)
+    offers = frozenset({"teacher_log_probs"})
+
+    def __init__(self, model: Any) -> None:
+        self.ref = _needed(model)
+
+    def describe(self) -> dict[str, Any]:
+        return {"targets": "sampled", "model": self.ref.digest}
+
+    def open(self, site: Site) -> Oracle:
+        from tutelage.train.oracle import SampledOracle
+
+        return SampledOracle(self.ref, site)
+
+
+class Joined:
+    """Several targets at once, for objectives with terms of both kinds (a teacher and a reference)."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: Targets) -> None:
+        self.parts = parts
+        twice = [name for i, p in enumerate(parts) for name in p.offers & frozenset().union(*(q.offers for q in parts[:i]))]
+        if twice:
+            raise SettingsError("two targets offer the same quantity", got=", ".join(sorted(twice)), fix="leave one of them out")
+
+    @property
+    def offers(self) -> frozenset[str]:
+        return frozenset().union(*(p.offers for p in self.parts))
+
+    def describe(self) -> dict[str, Any]:
+        return {"targets": "joined", "parts": [p.describe() for p in self.parts]}
+
+    def open(self, site: Site) -> Oracle:
+        from tutelage.train.oracle import JoinedOracle
+
+        return JoinedOracle([(p.offers, p.open(site)) for p in self.parts])
 
 
 def as_ref(model: Any) -> ModelRef | None:
@@ -65,4 +143,11 @@ def as_ref(model: Any) -> ModelRef | None:
         raise CapabilityError("targets need a model", got=type(model).__name__, fix="pass a ModelRef or a role of the lab")
     if ref.path is None:
         raise CapabilityError("targets need a model whose weights are local", got=ref.name, fix="use hf:DIR or a fitted model")
+    return ref
+
+
+def _needed(model: Any) -> ModelRef:
+    ref = as_ref(model)
+    if ref is None:
+        raise CapabilityError("targets need a model", got=None, fix="pass a ModelRef or a role of the lab")
     return ref

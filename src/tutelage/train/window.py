@@ -81,7 +81,7 @@ def split(groups: Sequence[Group], objective: Objective, micro_tokens: int, *, p
     """Micro-batches of at most `micro_tokens` (with padding, where there is any) in order; a group that is larger goes alone.
     Coupled terms compare examples with one another, so such a window stays whole."""
     if objective.coupled:
-        return [list(groups)]
+        return [list(groups)] if groups else []
     batches: list[list[Group]] = []
     size, longest, rows = 0, 0, 0
     for group in groups:
@@ -99,6 +99,8 @@ def split(groups: Sequence[Group], objective: Objective, micro_tokens: int, *, p
     return batches
 
 
-def share(groups: Sequence[Group], index: int, of: int) -> list[Group]:
-    """The groups of one process: every `of`-th, so that long and short ones spread."""
+def share(groups: Sequence[Group], index: int, of: int, *, whole: bool) -> list[Group]:
+    """The groups of one process: every `of`-th, so that long and short ones spread; all in the first where they belong together."""
+    if whole:
+        return list(groups) if index == 0 else []
     return list(groups[index::of])

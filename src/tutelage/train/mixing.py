@@ -1,0 +1,166 @@
+"""Windows put together from several feeds, or chosen by what the live student finds hard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from tutelage.errors import SettingsError
+from tutelage.seeds import stream
+from tutelage.train.feeds import FixedFeed, Site
+from tutelage.train.oracle import by_row, log_probs
+from tutelage.train.window import Group, Window
+
+
+class Drawing(Protocol):
+    """A feed that can also hand out any number of groups, without end."""
+
+    @property
+    def fixed(self) -> Sequence[Group]: ...
+
+    @property
+    def total(self) -> int: ...
+
+    def draw(self, n: int) -> list[Group]: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class MixtureFeed:
+    """Every window holds groups of each part by its share; what does not divide evenly is carried to the next window."""
+
+    def __init__(self, parts: Sequence[tuple[Drawing, float]], site: Site) -> None:
+        self._parts, self._site = parts, site
+        self.fixed = [g for feed, _ in parts for g in feed.fixed]
+        self.total = _steps(site, "a mixture")
+        self._windows = 0
+
+    def next(self) -> Window | None:
+        if self._windows >= self.total:
+            return None
+        batch, whole = self._site.settings.batch, sum(share for _, share in self._parts)
+        done, owed = self._windows * batch, []
+        reached = 0.0
+        for _, share in self._parts:
+            low, high = reached, reached + share / whole
+            owed.append(_between(done + batch, low, high) - _between(done, low, high))
+            reached = high
+        self._windows += 1
+        return Window(groups=tuple(g for (feed, _), n in zip(self._parts, owed, strict=True) if n for g in feed.draw(n)))
+
+    def state(self) -> dict[str, Any]:
+        return {"windows": self._windows, "parts": [feed.state() for feed, _ in self._parts]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._windows = state["windows"]
+        for (feed, _), place in zip(self._parts, state["parts"], strict=True):
+            feed.restore(place)
+
+
+def _between(n: int, low: float, high: float) -> int:
+    """How many of the first `n` groups belong to the part that covers [low, high) of the shares: the parts always add up to n."""
+    return math.floor(n * high + 1e-9) - math.floor(n * low + 1e-9)
+
+
+class DomainsFeed:
+    """Fixed data in domains whose weights follow the live student: every K windows each domain's loss is measured again."""
+
+    def __init__(
+        self,
+        domains: Mapping[str, FixedFeed],
+        probes: Mapping[str, Sequence[Group]],
+        *,
+        every: int,
+        floor: Mapping[str, float],
+        rate: float,
+        smoothing: float,
+        site: Site,
+    ) -> None:
+        self._domains, self._probes, self._site = dict(domains), probes, site
+        self._every, self._floor, self._rate, self._smoothing = every, floor, rate, smoothing
+        self.fixed = [g for feed in domains.values() for g in feed.fixed]
+        self.total = _steps(site, "weighted domains")
+        self._windows = 0
+        self.weights = {name: 1.0 / len(domains) for name in domains}
+        self.history: list[dict[str, float]] = []
+
+    def next(self) -> Window | None:
+        if self._windows >= self.total:
+            return None
+        if self._windows and self._windows % self._every == 0:
+            self._measure()
+        random = stream(self._site.seed, "domains", self._windows)
+        names = list(self._domains)
+        drawn = random.choices(names, [self.weights[n] for n in names], k=self._site.settings.batch)
+        self._windows += 1
+        return Window(groups=tuple(g for name in names if (n := drawn.count(name)) for g in self._domains[name].draw(n)))
+
+    def _measure(self) -> None:
+        """w <- w exp(rate (loss - floor)), normalised, with a uniform share so that no domain is forgotten."""
+        losses = {name: mean_loss(groups, self._site) for name, groups in self._probes.items()}
+        excess = {name: max(0.0, loss - self._floor.get(name, 0.0)) for name, loss in losses.items()}
+        raised = {name: self.weights[name] * math.exp(self._rate * excess[name]) for name in self.weights}
+        whole, even = sum(raised.values()), 1.0 / len(raised)
+        self.weights = {name: (1 - self._smoothing) * w / whole + self._smoothing * even for name, w in raised.items()}
+        self.history.append({"window": float(self._windows), **self.weights})
+
+    def state(self) -> dict[str, Any]:
+        places = {name: feed.state() for name, feed in self._domains.items()}
+        return {"windows": self._windows, "weights": self.weights, "history": self.history, "domains": places}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._windows, self.weights, self.history = state["windows"], state["weights"], state["history"]
+        for name, place in state["domains"].items():
+            self._domains[name].restore(place)
+
+
+class SelectedFeed:
+    """From a pool that is a few times a window, the groups that the live student finds hardest (or easiest)."""
+
+    def __init__(self, inner: Drawing, *, pool: int, hardest: bool, site: Site) -> None:
+        self._inner, self._pool, self._hardest, self._site = inner, pool, hardest, site
+        self.fixed, self.total = inner.fixed, inner.total if site.settings.steps is None else site.settings.steps
+        self._windows = 0
+
+    def next(self) -> Window | None:
+        if self._windows >= self.total:
+            return None
+        self._windows += 1
+        return Window(groups=tuple(self.draw(self._site.settings.batch)))
+
+    def draw(self, n: int) -> list[Group]:
+        """Selection is complete before the window is: the loop never sees the groups that were left out."""
+        pool = self._inner.draw(n * self._pool)
+        losses = group_losses(pool, self._site)
+        ranked = sorted(range(len(pool)), key=lambda i: (-losses[i] if self._hardest else losses[i], i))
+        return [pool[i] for i in sorted(ranked[:n])]
+
+    def state(self) -> dict[str, Any]:
+        return {"windows": self._windows, "inner": self._inner.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._windows = state["windows"]
+        self._inner.restore(state["inner"])
+
+
+def group_losses(groups: Sequence[Group], site: Site) -> list[float]:
+    """Mean negative log-probability per charged token of each group, under the live student without dropout."""
+    rows = [r for g in groups for r in g.rows]
+    found = by_row(site.network, rows, micro_tokens=site.settings.micro_tokens, ask=lambda network, batch: (log_probs(network, batch),))
+    sums = {key: (-float(values.double().sum()), values.numel()) for key, (values,) in found.items()}
+    return [sum(sums[r.key][0] for r in g.rows) / max(1, sum(sums[r.key][1] for r in g.rows)) for g in groups]
+
+
+def mean_loss(groups: Sequence[Group], site: Site) -> float:
+    """The same over all tokens of all groups."""
+    tokens = [sum(len(r.charged) for r in g.rows) for g in groups]
+    return sum(x * n for x, n in zip(group_losses(groups, site), tokens, strict=True)) / max(1, sum(tokens))
+
+
+def _steps(site: Site, what: str) -> int:
+    if site.settings.steps is None:
+        raise SettingsError(f"{what} has no end of its own", got="steps=None", fix="set steps in FitSettings")
+    return site.settings.steps

@@ -1,0 +1,216 @@
+"""Windows that the live student writes itself: rollouts, their edits and rewards, and the buffer that remembers them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tutelage.engine.decode import Decoded, generate_ids
+from tutelage.errors import DataError, SettingsError
+from tutelage.objectives.policy import group_advantages, leave_one_out
+from tutelage.seeds import derive, stream
+from tutelage.train.feeds import Site, decode_group, encode_group, row_of
+from tutelage.train.window import Group, Row, Window
+
+if TYPE_CHECKING:
+    from tutelage.train.sources import OnPolicy, Rollout
+
+
+class OnPolicyFeed:
+    """Every window is drawn from the student as it is at that step."""
+
+    fixed: Sequence[Group] = ()
+
+    def __init__(self, source: OnPolicy, site: Site) -> None:
+        self._source, self._site = source, site
+        self._prompts = [site.rendering.prompt_ids(p) for p in source.prompts]
+        if not self._prompts:
+            raise DataError("nothing to train on", got="no prompts", fix="look at the step that made them")
+        batch = site.settings.batch
+        per_epoch = math.ceil(len(self._prompts) / batch)
+        self.total = site.settings.steps or per_epoch * site.settings.epochs * source.reuse
+        self._batch, self._taken, self._windows, self._left = batch, 0, 0, 0
+        self._current: Window | None = None
+
+    def next(self) -> Window | None:
+        if self._windows >= self.total:
+            return None
+        if self._left == 0:
+            self._current, self._left = Window(groups=tuple(self.draw(self._batch))), self._source.reuse
+        self._windows += 1
+        self._left -= 1
+        return self._current
+
+    def draw(self, n: int) -> list[Group]:
+        """Rollouts of the next `n` prompts; prompts are shuffled anew for every pass."""
+        places = [self._place(self._taken + i) for i in range(n)]
+        first, self._taken = self._taken, self._taken + n
+        groups = [
+            self._group(first + i, place, drawn) for i, (place, drawn) in enumerate(zip(places, self._decoded(places, first), strict=True))
+        ]
+        edited = self._edited(groups)
+        return [g for g in (self._rows(rollouts) for rollouts in edited) if g is not None]
+
+    def _place(self, taken: int) -> int:
+        turn, place = divmod(taken, len(self._prompts))
+        order = list(range(len(self._prompts)))
+        stream(self._site.seed, "prompts", turn).shuffle(order)
+        return order[place]
+
+    def _decoded(self, places: Sequence[int], first: int) -> list[list[Decoded]]:
+        """Each process draws for its share of the prompts; all get everything. Noise belongs to the row, so the split changes no token."""
+        site, source = self._site, self._source
+        mine = places[site.process :: site.processes]
+        room = source.max_tokens
+        if site.context_tokens is not None:
+            longest = max((len(self._prompts[p]) for p in places), default=0)
+            room = min(room, site.context_tokens - longest)
+            if room < 1:
+                raise DataError(
+                    "prompt fills the whole context", got=f"{longest} of {site.context_tokens} tokens", fix="leave such prompts out"
+                )
+        asked = [self._prompts[p] for p in mine]
+        site.network.restore_attention()
+        try:
+            drawn = generate_ids(
+                site.network.module,
+                asked,
+                max_tokens=room,
+                stop_ids=site.rendering.stop_ids,
+                temperature=source.temperature,
+                top_p=source.top_p,
+                samples=source.samples,
+                seed=derive(site.seed, "rollouts", first),
+                stop=self._stop,
+                logprobs=True,
+                vocabulary=site.network.tokenizer_ids,
+            )
+        finally:
+            site.network.claim_attention()
+        return drawn if site.processes == 1 else _gathered(drawn, len(places), site)
+
+    @property
+    def _stop(self) -> Any:
+        texts = self._source.stop
+        return (lambda ids: any(t in self._site.rendering.text(ids) for t in texts)) if texts else None
+
+    def _group(self, number: int, place: int, drawn: Sequence[Decoded]) -> list[Rollout]:
+        from tutelage.train.sources import Rollout
+
+        return [
+            Rollout(
+                prompt=self._source.prompts[place],
+                place=place,
+                number=number,
+                sample=i,
+                ids=d.ids,
+                log_probs=d.logprobs or (),
+                text=self._site.rendering.text(d.ids),
+                finish=d.finish,
+            )
+            for i, d in enumerate(drawn)
+        ]
+
+    def _edited(self, groups: list[list[Rollout]]) -> list[list[Rollout]]:
+        source = self._source
+        flat = [r for g in groups for r in g]
+        if source.edit is not None:
+            flat = list(source.edit(flat))
+            if len(flat) != sum(map(len, groups)):
+                raise SettingsError(
+                    "edit changed the number of rollouts", got=f"{sum(map(len, groups))} to {len(flat)}", fix="set weight=0 to drop one"
+                )
+        if source.reward is not None:
+            values = list(source.reward(flat))
+            flat = [replace(r, reward=float(v)) for r, v in zip(flat, values, strict=True)]
+        parts = iter(flat)
+        return [[next(parts) for _ in g] for g in groups]
+
+    def _rows(self, rollouts: Sequence[Rollout]) -> Group | None:
+        advantages = self._advantages([r.reward for r in rollouts])
+        rows = [self._row(r, a) for r, a in zip(rollouts, advantages, strict=True)]
+        kept = tuple(r for r in rows if r is not None)
+        return Group(rows=kept) if kept else None
+
+    def _advantages(self, rewards: Sequence[float]) -> list[float]:
+        values = torch.tensor([list(rewards)], dtype=torch.float64)
+        found = {
+            "group": lambda: group_advantages(values),
+            "group_mean": lambda: group_advantages(values, by_std=False),
+            "leave_one_out": lambda: leave_one_out(values),
+            "reward": lambda: values,
+        }[self._source.advantage]()
+        return found[0].tolist()
+
+    def _row(self, rollout: Rollout, advantage: float) -> Row | None:
+        site = self._site
+        tail = site.rendering.completion_ids(rollout.new) if rollout.new is not None else ()
+        ids = (*rollout.ids[: rollout.keep], *tail)
+        known = (*rollout.log_probs[: rollout.keep], *(0.0 for _ in tail))
+        row = row_of(
+            self._prompts[rollout.place],
+            ids,
+            site=site,
+            key=f"rollout:{rollout.number}:{rollout.sample}",
+            weight=rollout.weight,
+            role="edited" if rollout.new is not None else "own",
+        )
+        if row is None:
+            return None
+        start = len(row.ids) - len(ids)
+        facts = {"behaviour_log_probs": tuple(known[i - start] for i in row.charged), "advantages": (advantage,) * len(row.charged)}
+        return replace(row, facts=facts)
+
+    def state(self) -> dict[str, Any]:
+        current = [encode_group(g) for g in self._current.groups] if self._current is not None and self._left else None
+        return {"taken": self._taken, "windows": self._windows, "left": self._left, "current": current}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._taken, self._windows, self._left = state["taken"], state["windows"], state["left"]
+        if state["current"] is not None:
+            self._current = Window(groups=tuple(decode_group(g) for g in state["current"]))
+
+
+def _gathered(drawn: list[list[Decoded]], total: int, site: Site) -> list[list[Decoded]]:
+    from accelerate.utils import gather_object
+
+    everything: list[tuple[int, list[Decoded]]] = gather_object(list(zip(range(site.process, total, site.processes), drawn, strict=True)))
+    return [d for _, d in sorted(everything, key=lambda pair: pair[0])]
+
+
+class ReplayFeed:
+    """A share of each window fresh from the student, the rest remembered with its behaviour log-probabilities and step."""
+
+    fixed: Sequence[Group] = ()
+
+    def __init__(self, inner: OnPolicyFeed, *, capacity: int, fresh: float, site: Site) -> None:
+        self._inner, self._capacity, self._fresh, self._site = inner, capacity, fresh, site
+        self.total = inner.total
+        self._windows = 0
+        self._kept: list[tuple[int, Group]] = []
+
+    def next(self) -> Window | None:
+        if self._windows >= self.total:
+            return None
+        return Window(groups=tuple(self.draw(self._site.settings.batch)))
+
+    def draw(self, n: int) -> list[Group]:
+        old = min(len(self._kept), n - max(1, round(n * self._fresh)))
+        picked = stream(self._site.seed, "replay", self._windows).sample(range(len(self._kept)), old)
+        groups = [self._kept[i][1] for i in sorted(picked)]
+        new = self._inner.draw(n - old)
+        self._kept = [*self._kept, *((self._windows, g) for g in new)][-self._capacity :]
+        self._windows += 1
+        return [*new, *groups]
+
+    def state(self) -> dict[str, Any]:
+        return {"inner": self._inner.state(), "windows": self._windows, "kept": [[step, encode_group(g)] for step, g in self._kept]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._inner.restore(state["inner"])
+        self._windows = state["windows"]
+        self._kept = [(step, decode_group(g)) for step, g in state["kept"]]
