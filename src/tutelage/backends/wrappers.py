@@ -95,7 +95,7 @@ class Cached:
         self._cache = cache
         self._ledger = ledger
         self._price = price or price_of(ref)
-        self._options = dict(options or {})
+        self._about = {"format": FORMAT, "model_id": ref.id} | ({"options": dict(options)} if options else {})
         self._chunk = chunk
         self._progress = progress
         if self._price is None and ledger.budget.picodollars is not None and role in ledger.budgeted:
@@ -210,8 +210,7 @@ class Cached:
         self._backend = None
 
     def _call(self, kind: str, body: Call) -> Call:
-        call = {"format": FORMAT, "kind": kind, "model_id": self.ref.id, **body}
-        return call | {"options": self._options} if self._options else call
+        return {"kind": kind, **self._about, **body}
 
     def _needs(self, capability: Any, verb: str) -> Any:
         backend = self.backend
