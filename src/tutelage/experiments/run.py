@@ -167,6 +167,8 @@ def cache_path() -> Path:
     return Path(os.environ.get("TUTELAGE_CACHE", "runs/cache.sqlite"))
 
 
+ALONE_BELOW = 10_000_000
+"""Models of fewer parameters are run by one thread, as they are trained by one."""
 OPEN_AT_MOST = 4
 """Models held open in one process; beyond it the one unused for longest is let go and opened again when it is needed."""
 
@@ -188,7 +190,10 @@ class Shelf:
                 close = getattr(oldest, "close", None)
                 if close is not None:
                     close()
-            model = backends.open_backend(ref)
+            parameters = backends.facts(ref).parameters
+            # Small models on a CPU lose more to threads waiting for one another than they gain; parallelism is processes over seeds.
+            alone = {"threads": 1} if parameters is not None and parameters < ALONE_BELOW else {}
+            model = backends.open_backend(ref, **alone)
         self._open[ref.id] = model
         return model
 
