@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import orjson
 
 from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
-from tutelage.errors import CapabilityError, InternalError
+from tutelage.errors import CapabilityError, InternalError, SettingsError, StorageError, did_you_mean
 from tutelage.evaluate import evaluate
 from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal, write_whole
@@ -84,12 +84,16 @@ class Role:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
-    """What `lab.fit` needs to know of finished training; written as fit.json beside the weights."""
-
-    ref: ModelRef
-    summary: Mapping[str, Any]
+def _fit_summary(record: Path) -> dict[str, Any]:
+    """What fit.json says of finished training; it stands beside the weights and must hold at least their digest."""
+    try:
+        summary = orjson.loads(record.read_bytes())
+        summary["digest"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as broken:
+        raise StorageError(
+            f"{record} is damaged", got=str(broken), fix=f"remove the folder {record.parent} and run the same command again"
+        ) from broken
+    return summary
 
 
 class Lab:
@@ -145,6 +149,12 @@ class Lab:
         return self.roles[name]
 
     def role(self, name: str, ref: ModelRef, facts: ModelFacts) -> Role:
+        if facts.dialect not in DIALECTS:
+            raise SettingsError(
+                f"model '{ref.name}' asks for a prompt dialect that does not exist",
+                got=facts.dialect,
+                fix=did_you_mean(facts.dialect, DIALECTS),
+            )
         wording = Wording(dialect=DIALECTS[facts.dialect], description=self.task.description, answer_format=self.task.answer_format)
         return Role(name, ref, facts, wording, self._open_role(name, ref, facts))
 
@@ -218,7 +228,7 @@ class Lab:
                 progress=lambda done, total, loss: self.progress(f"train {step or role}, loss {loss:.3f}", done, total),
             )
             write_whole(record, orjson.dumps({"key": key, **summary}))
-        summary = orjson.loads(record.read_bytes())
+        summary = _fit_summary(record)
         origin = Origin(step=f"fit {step or role}", parents=(model.id,), model=model.id)
         ref = ModelRef(name=f"fit:{key}", digest=summary["digest"], path=str(folder), adapter_of=summary.get("adapter_of"), origin=origin)
         self._journal.event(
