@@ -23,12 +23,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from bundled_training import Muon, rate
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers
 from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from bundled_training import Muon, rate
 from tutelage.prompts.dialects import BBH
 from tutelage.seeds import derive, stream
 from tutelage.tasks import bbh_world as world
@@ -78,9 +78,7 @@ BUILDS = {
         documents=20,
         skills={WEB: 0.22, BOOLEAN: 0.16, NAVIGATE: 0.24, TRACKING: 0.14, COUNTING: 0.24},
     ),
-    "student": Build(
-        width=64, layers=3, heads=4, inner=176, steps=1100, documents=20, skills={BOOLEAN: 0.3, NAVIGATE: 0.4, COUNTING: 0.3}
-    ),
+    "student": Build(width=64, layers=3, heads=4, inner=176, steps=1100, documents=20, skills={BOOLEAN: 0.3, NAVIGATE: 0.4, COUNTING: 0.3}),
 }
 
 
@@ -95,7 +93,17 @@ def build_tokenizer() -> Tokenizer:
     """
     letters = [chr(c) for c in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1))]
     whole = [f" {w}" for w in (*world.words(), "Q", "A", "(A)", "(B)", "(C)", *(str(n) for n in range(61)))]
-    pieces = [PAD, EOS, *(f"<0x{b:02X}>" for b in range(256)), "\n", " ", *".,:;?!()-'\"", *"0123456789", *letters, *(f" {c}" for c in letters[26:])]
+    pieces = [
+        PAD,
+        EOS,
+        *(f"<0x{b:02X}>" for b in range(256)),
+        "\n",
+        " ",
+        *".,:;?!()-'\"",
+        *"0123456789",
+        *letters,
+        *(f" {c}" for c in letters[26:]),
+    ]
     pieces += whole + name_pieces(NAME_PIECES)
     # Every piece costs the same, so the segmentation with the fewest pieces wins; bytes come in only where no piece fits.
     tokenizer = Tokenizer(models.Unigram([(p, -1.0) for p in dict.fromkeys(pieces)], unk_id=0, byte_fallback=True))
@@ -120,7 +128,7 @@ def name_pieces(count: int) -> list[str]:
     for _ in range(20000):
         name = f" {draw_name(rng)}"
         for size in (2, 3):
-            for start in range(0, len(name) - size + 1):
+            for start in range(len(name) - size + 1):
                 piece = name[start : start + size]
                 if piece.strip() == piece or size == 3:
                     saved[piece] = saved.get(piece, 0) + size - 1
@@ -261,7 +269,9 @@ def decode(model: LlamaForCausalLM, tokenizer: Tokenizer, prompts: Sequence[str]
     live = torch.ones(len(prompts), dtype=torch.bool)
     out: list[list[int]] = [[] for _ in prompts]
     for _ in range(max_tokens):
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=1).logits
+        logits = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=1
+        ).logits
         following = logits[:, -1].argmax(-1)
         live &= following != eos
         if not live.any():

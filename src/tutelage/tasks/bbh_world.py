@@ -15,7 +15,6 @@ import functools
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.tasks import bbh_world_counting as counting
@@ -23,14 +22,15 @@ from tutelage.tasks import bbh_world_logic as logic
 from tutelage.tasks import bbh_world_moves as moves
 from tutelage.tasks.bbh_world_question import Question, Skill
 
-__all__ = ["SKILLS", "Question", "Skill", "bucket", "draw", "is_published", "parse", "solve", "states", "trace_errors", "words", "write_steps"]
+__all__ = [
+    "SKILLS", "Question", "Skill", "bucket", "draw", "fingerprint", "is_published", "parse", "solve", "states", "trace_errors", "words",
+    "write_steps",
+]  # fmt: skip
 
 ANSWER = "\nAnswer: "
 """Between the steps and the answer."""
 
-SKILLS: dict[str, Skill] = {
-    s.name: s for s in (logic.WEB, logic.BOOLEAN, moves.NAVIGATE, moves.TRACKING, counting.COUNTING)
-}
+SKILLS: dict[str, Skill] = {s.name: s for s in (logic.WEB, logic.BOOLEAN, moves.NAVIGATE, moves.TRACKING, counting.COUNTING)}
 
 PUBLISHED = Path(__file__).with_name("bbh_published.txt")
 """One hash a line of every published question of the five tasks (see `fingerprint`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from tutelage.tasks.bbh_world_question import Question, Skill
+from tutelage.tasks.bbh_world_question import Question, Skill, words_of
 
 KINDS: dict[str, tuple[str, ...]] = {
     "vegetables": (
@@ -42,6 +42,7 @@ def plural(thing: str) -> str:
 
 _KIND = {form: kind for kind, things in KINDS.items() for thing in things for form in (thing, plural(thing))}
 _SINGLE = frozenset(thing for things in KINDS.values() for thing in things)
+_SEVERAL = frozenset(plural(thing) for thing in _SINGLE)
 _TEXT = re.compile(r"I have (?P<list>.+)\. How many (?P<kind>[a-z ]+) do I have\?")
 
 
@@ -72,7 +73,7 @@ def _read_counting(text: str) -> Question | None:
     given = (*items.split(", "), last) if comma else (last,)
     for item in given:
         count, _, thing = item.partition(" ")
-        if count not in COUNTS or thing not in _KIND or (COUNTS[count] == 1) != (thing in _SINGLE and count in ("a", "an")):
+        if count not in COUNTS or thing not in (_SINGLE if COUNTS[count] == 1 else _SEVERAL):
             return None
     return Question(skill="object_counting", text=text, given=given, start="0", asked=found["kind"])
 
@@ -97,7 +98,7 @@ COUNTING = Skill(
     step="{given}: {state}.",
     split=lambda body: re.findall(r"[^.]+\.", body.replace(". ", ".")),
     words=lambda: (
-        *"I have How many do".split(),
+        *words_of("I have How many do"),
         *COUNTS,
         *(w for thing in _KIND for w in thing.split()),
         *(w for kind in KINDS for w in kind.split()),

@@ -11,27 +11,28 @@ import random
 import re
 import string
 
-from tutelage.tasks.bbh_world_question import Question, Skill
+from tutelage.tasks.bbh_world_question import Question, Skill, words_of
 
 # --- web of lies ------------------------------------------------------------------------------------------------------------------
 
 CLAIMS = 4
 """After the first sentence, as in every published question."""
 
-_LISTED = (
-    "Aaron Abigail Adele Albert Alma Amos Angus Anita Arthur Astrid Barbara Beatrix Benedict Bertram Bianca Boris Brenda Bruno Camilla Carlos "
-    "Cecil Celeste Cedric Clara Clement Conrad Cora Cyril Dagmar Damian Daphne Desmond Dexter Diana Dolores Donovan Dora Duncan Edgar Edith "
-    "Edmund Eileen Elmer Elsa Emil Enrique Ernest Esther Eugene Faye Felix Ferdinand Fiona Flora Floyd Frieda Gareth Gerda Gideon Gilbert Gloria "
-    "Gordon Greta Gustav Harold Harriet Hazel Hector Heidi Hilda Horace Hugo Ida Ignacio Irene Isaac Isolde Ivan Jasper Joan Joachim Josefa Judith "
-    "Julius Karim Katya Keith Kenji Kirsten Lars Laura Leonard Leticia Lionel Liselotte Lorenzo Lucinda Luther Mabel Magnus Malcolm Manuela "
-    "Marcus Margot Marvin Matilda Mercedes Minerva Mohamed Muriel Nadia Nathan Neville Nigel Nora Norbert Octavia Olaf Olga Oscar Otto Pablo "
-    "Pamela Pascal Paula Percy Petra Philippa Quentin Ramona Ralph Regina Rita Roland Rosa Rufus Ruth Samuel Sandra Saul Selma Sidney Silvia "
-    "Simon Sonia Stella Sven Sylvester Tabitha Thelma Theodore Tobias Trudy Ursula Valerie Vera Victor Viola Vivian Wallace Walter Wanda Wilbur "
-    "Winifred Xavier Yasmin Yvette Zachary Zelda"
-).split()
-_FIRST = "B C D F G H J K L M N P R S T V W Z Br Ch Cr Dr Fl Gr Ph Sh St Th Tr Kr Kl Sch Sal Mar Del Cal Ser Tan".split()
-_VOWEL = "a e i o u a e i o ee ia ea ie ay au ai y".split()
-_MIDDLE = "b d f g h l m n p r s t v c k z ll nn rr ss tt nd nt rt rd lm st sh ch th ph lv nc ng x w".split()
+_LISTED = words_of(
+    "Aaron Abigail Adele Albert Alma Amos Angus Anita Arthur Astrid Barbara Beatrix Benedict Bertram Bianca Boris Brenda "
+    "Bruno Camilla Carlos Cecil Celeste Cedric Clara Clement Conrad Cora Cyril Dagmar Damian Daphne Desmond Dexter Diana "
+    "Dolores Donovan Dora Duncan Edgar Edith Edmund Eileen Elmer Elsa Emil Enrique Ernest Esther Eugene Faye Felix Ferdinand "
+    "Fiona Flora Floyd Frieda Gareth Gerda Gideon Gilbert Gloria Gordon Greta Gustav Harold Harriet Hazel Hector Heidi Hilda "
+    "Horace Hugo Ida Ignacio Irene Isaac Isolde Ivan Jasper Joan Joachim Josefa Judith Julius Karim Katya Keith Kenji Kirsten "
+    "Lars Laura Leonard Leticia Lionel Liselotte Lorenzo Lucinda Luther Mabel Magnus Malcolm Manuela Marcus Margot Marvin "
+    "Matilda Mercedes Minerva Mohamed Muriel Nadia Nathan Neville Nigel Nora Norbert Octavia Olaf Olga Oscar Otto Pablo "
+    "Pamela Pascal Paula Percy Petra Philippa Quentin Ramona Ralph Regina Rita Roland Rosa Rufus Ruth Samuel Sandra Saul "
+    "Selma Sidney Silvia Simon Sonia Stella Sven Sylvester Tabitha Thelma Theodore Tobias Trudy Ursula Valerie Vera Victor "
+    "Viola Vivian Wallace Walter Wanda Wilbur Winifred Xavier Yasmin Yvette Zachary Zelda"
+)
+_FIRST = words_of("B C D F G H J K L M N P R S T V W Z Br Ch Cr Dr Fl Gr Ph Sh St Th Tr Kr Kl Sch Sal Mar Del Cal Ser Tan")
+_VOWEL = words_of("a e i o u a e i o ee ia ea ie ay au ai y")
+_MIDDLE = words_of("b d f g h l m n p r s t v c k z ll nn rr ss tt nd nt rt rd lm st sh ch th ph lv nc ng x w")
 _LAST = ["", "", "", "", "n", "r", "s", "l", "e", "ne", "nn", "lla", "tte", "th", "ly", "ck", "m", "d", "t"]
 
 
@@ -92,7 +93,7 @@ WEB = Skill(
     answer=lambda question, state: state,
     step="{given}: {state}.",
     split=lambda body: re.findall(r"[^.]+\.", body.replace(". ", ".")),
-    words=lambda: tuple("Question says tells the truth lies Does tell Yes No Answer".split()),
+    words=lambda: words_of("Question says tells the truth lies Does tell Yes No Answer"),
     choices=("Yes", "No"),
 )
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutelage.tasks.bbh_world_question import Question, Skill
+from tutelage.tasks.bbh_world_question import Question, Skill, words_of
 
 # --- navigate ---------------------------------------------------------------------------------------------------------------------
 
@@ -65,7 +65,9 @@ def _led_back(rng: random.Random, found: list[str], fixed: bool, length: int) ->
     distance = abs(place.east or place.north)
     if distance == 0:
         return found if _followed(found).home else None
-    wanted = {(True, True): "W", (True, False): "E", (False, True): "S", (False, False): "N"}[bool(place.east), (place.east or place.north) > 0]
+    wanted = {(True, True): "W", (True, False): "E", (False, True): "S", (False, False): "N"}[
+        bool(place.east), (place.east or place.north) > 0
+    ]
     quarter = (_WAYS.index(wanted) - _WAYS.index(place.heading)) % 4
     turns = {0: [], 1: ["right"], 2: rng.choice((["around"], ["around"], ["left", "left"], ["right", "right"])), 3: ["left"]}[quarter]
     out = [*kept, *(f"Turn {t}" for t in turns), *(_take(part) for part in _parts(rng, distance))]
@@ -177,8 +179,8 @@ NAVIGATE = Skill(
     step="{given}: {state}.",
     split=lambda body: re.findall(r"[^.]+\.", body.replace(". ", ".")),
     words=lambda: (
-        *"If you follow these instructions do return to the starting point Always face forward Take step steps Turn around".split(),
-        *"left right backward Options Yes No - N E S W".split(),
+        *words_of("If you follow these instructions do return to the starting point Always face forward Take step steps Turn around"),
+        *words_of("left right backward Options Yes No - N E S W"),
         *(str(n) for n in range(41)),
     ),
     choices=("Yes", "No"),
@@ -187,7 +189,7 @@ NAVIGATE = Skill(
 # --- tracking ---------------------------------------------------------------------------------------------------------------------
 
 PEOPLE = ("Alice", "Bob", "Claire")
-_COLOURS = "black blue brown green orange pink purple red white yellow".split()
+_COLOURS = words_of("black blue brown green orange pink purple red white yellow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +216,8 @@ _SCENES = (
         swap="swap books",
         closing="At the end of the semester, {who} has",
         things=(
-            "Catch-22", "Frankenstein", "Hound of the Baskervilles", "Lolita", "Moby Dick", "The Fellowship of the Ring", "The Great Gatsby",
+            "Catch-22", "Frankenstein", "Hound of the Baskervilles", "Lolita", "Moby Dick", "The Fellowship of the Ring",
+            "The Great Gatsby",
             "The Odyssey", "The Pearl", "Ulysses",
         ),
     ),
@@ -251,8 +254,8 @@ _SCENES = (
         swap="trade positions",
         closing="At the end of the match, {who} is playing",
         things=(
-            "benchwarmer", "center midfielder", "cheerleader", "fullback", "goalkeeper", "left midfielder", "left winger", "right midfielder",
-            "right winger", "striker",
+            "benchwarmer", "center midfielder", "cheerleader", "fullback", "goalkeeper", "left midfielder", "left winger",
+            "right midfielder", "right winger", "striker",
         ),
     ),
 )  # fmt: skip
@@ -289,12 +292,13 @@ def _read_tracking(text: str) -> Question | None:
     things, swaps = _OPTION.findall(text), _SWAP.findall(text)
     for scene in _SCENES:
         asked = [who for who in PEOPLE if f". {scene.closing.format(who=who)}\n" in text]
-        if asked and len(things) == len(swaps) == 3 and all({one, other} < set(PEOPLE) for _, one, other in swaps):
-            if len(set(things)) == 3 and _worded(scene, things, [s[1:] for s in swaps], asked[0]) == text:
-                given = tuple(f"{word}, {one} and {other}" for word, one, other in swaps)
-                return Question(
-                    skill="tracking_shuffled_objects_three_objects", text=text, given=given, start="Alice A Bob B Claire C", asked=asked[0]
-                )
+        if not asked or len(set(things)) != 3 or len(swaps) != 3 or not all({one, other} < set(PEOPLE) for _, one, other in swaps):
+            continue
+        if _worded(scene, things, [s[1:] for s in swaps], asked[0]) == text:
+            given = tuple(f"{word}, {one} and {other}" for word, one, other in swaps)
+            return Question(
+                skill="tracking_shuffled_objects_three_objects", text=text, given=given, start="Alice A Bob B Claire C", asked=asked[0]
+            )
     return None
 
 

@@ -43,3 +43,8 @@ class Skill:
     """Words, without spaces, that should be one token."""
     choices: tuple[str, ...] = ()
     """What an answer can be, where the options are the same in every question."""
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text: a list that can be read without quotation marks."""
+    return tuple(text.split())
