@@ -1,11 +1,11 @@
 """The 23 checkable constraints of the Preference-Attributes card: pure functions of a text and a few parameters.
 
 A problem carries its constraints in `context["constraints"]`, a list like `[{"name": "words", "relation": "at least", "n": 50}, ...]`.
-The verdict's score is the share that holds (the card's R); right means all (its strict reward). An empty text satisfies nothing.
+The verdict's score is the share that holds (the card's R); right means all (its strict reward). An empty text meets nothing.
 
 How things are counted, because libraries differ: a word is a run of letters and digits with inner apostrophes, hyphens, points or commas
 (a Chinese or Japanese character counts as one); a sentence ends with . ! ? or their relatives before white space or the end, but not after
-an initial, a known abbreviation or inside a number; paragraphs are divided by an empty line, or by a line `***` where that is the separator.
+an initial, a known abbreviation or inside a number; paragraphs are divided by an empty line, or by a line `***` where that is asked.
 """
 
 from __future__ import annotations
@@ -97,11 +97,7 @@ def sentences_of(text: str) -> list[str]:
     found: list[str] = []
     start = 0
     for end in _END.finditer(text):
-        before = text[start : end.start()].rsplit(None, 1)[-1:] or [""]
-        last = before[0].lstrip("(\"'“‘[").lower()
-        if end[0].startswith(".") and (
-            last in _ABBREVIATIONS or (re.fullmatch(r"[a-z]|\d{1,2}", last) and not text[end.end() :].strip() == "")
-        ):
+        if end[0].startswith(".") and not _ends_here(text, end):
             continue
         if words_of(text[start : end.end()]):
             found.append(text[start : end.end()].strip())
@@ -109,6 +105,17 @@ def sentences_of(text: str) -> list[str]:
     if words_of(text[start:]):
         found.append(text[start:].strip())
     return found
+
+
+def _ends_here(text: str, stop: re.Match[str]) -> bool:
+    """Whether a full stop ends a sentence: not after an abbreviation, an initial (J. Smith) or the number of a list item."""
+    line = text[text.rfind("\n", 0, stop.start()) + 1 : stop.start()]
+    word = (line.rsplit(None, 1)[-1:] or [""])[0].lstrip("(\"'“‘[")
+    if word.lower() in _ABBREVIATIONS:
+        return not text[stop.end() :].strip() or (text[stop.end() :].lstrip()[:1].isupper() and word.lower() in ("etc", "a.m", "p.m"))
+    if text[stop.end() :].strip() == "":
+        return True
+    return not ((re.fullmatch(r"[A-Z]", word) and word != "I") or re.fullmatch(r"\s*\d{1,2}", line))
 
 
 def paragraphs_of(text: str, separator: str = "blank") -> list[str]:
@@ -319,7 +326,7 @@ def _table() -> dict[str, Constraint]:
         ),
         Constraint(
             name="paragraphs", group="length", check=paragraph_count, parameters=("n", "separator"),
-            draw=lambda r: {"n": r.randint(2, 5), "separator": "***"}, says="Write exactly {n} paragraphs, divided by a line with {separator}.",
+            draw=lambda r: {"n": r.randint(2, 5), "separator": "***"}, says="Write exactly {n} paragraphs divided by {separator}.",
             conflicts=frozenset({"paragraph_first_word", "json", "one_of"}),
         ),
         Constraint(
@@ -370,11 +377,12 @@ def _table() -> dict[str, Constraint]:
         Constraint(
             name="json", group="format", check=json_document, parameters=(), draw=_none, says="Give the whole answer as one JSON document.",
             conflicts=frozenset(
-                {"bullets", "title", "quotation", "paragraphs", "no_commas", "all_capitals", "end_phrase", "highlights", "sections", "one_of"}
+                {"bullets", "title", "quotation", "paragraphs", "no_commas"}
+                | {"all_capitals", "end_phrase", "highlights", "sections", "one_of"}
             ),
         ),
         Constraint(
-            name="title", group="format", check=title, parameters=(), draw=_none, says="Give it a title in double angle brackets, <<like this>>.",
+            name="title", group="format", check=title, parameters=(), draw=_none, says="Give it a title in double angle brackets: <<title>>.",
             conflicts=frozenset({"json", "one_of"}),
         ),
         Constraint(

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 BARE_LIMIT = 200
 READ_LIMIT = 200_000
 """Only the last so many characters are searched: an answer stands at the end, and a runaway generation must not cost seconds."""
+TIDY_LIMIT = 4000
+"""Longer values are left as they are: peeling marks off a runaway one by one would take forever."""
 
 _CLOSED = re.compile(r"<(ans|answer)>((?:(?!<(?:ans|answer)>).)*?)</\1>", re.IGNORECASE | re.DOTALL)
 _OPEN = re.compile(r"<(?:ans|answer)>[ \t]*\n?([^\n<]*)", re.IGNORECASE)
@@ -38,7 +40,7 @@ _PHRASE = re.compile(
     r"(?:is|was|should be|must be|would be|will be)[ \t]*[:=]?\s*((?!not\b)\S[^\n]*?)(?=[.!?;](?:\s|$|\*|\"|')|\n|$)",
     re.IGNORECASE,
 )
-_ARROW = re.compile(r"(?:=>|⇒|->|→)[ \t]*(\S[^\n]*)$")
+_ARROWS = ("=>", "⇒", "->", "→")
 _QUOTES = "\"'`“”‘’«»"
 
 
@@ -67,6 +69,8 @@ def tidy(value: str) -> str:
     """Without outer white space, Markdown emphasis, maths dollars, quotes and a full stop at the end."""
     before = None
     value = value.strip()
+    if len(value) > TIDY_LIMIT:
+        return value
     while value != before:
         before = value
         value = value.strip()
@@ -142,12 +146,10 @@ def _phrase(text: str) -> str | None:
 
 
 def _arrow(text: str) -> str | None:
-    lines = text.strip().splitlines()
-    if not lines:
-        return None
-    last = lines[-1].strip()
-    match = _last(_ARROW.finditer(re.sub(r".*(=>|⇒|->|→)", r"\1", last)))
-    return match[1] if match else None
+    last = text.strip().rpartition("\n")[2]
+    at, mark = max((last.rfind(mark), mark) for mark in _ARROWS)
+    value = last[at + len(mark) :].strip() if at >= 0 else ""
+    return value or None
 
 
 def _bare(text: str) -> str | None:

@@ -22,7 +22,7 @@ def json_schema(problem: Problem, text: str) -> Verdict:
     documents are not followed: nothing is fetched.
     """
     schema = problem.context.get("schema")
-    if not isinstance(schema, dict | bool):
+    if not isinstance(schema, dict):
         return Verdict(score=0.0, parsed=False, reason="the problem has no schema")
     found = json_inside(text)
     if found is None:
@@ -81,7 +81,7 @@ def _last_balanced(text: str) -> tuple[str, Any] | None:
     return None
 
 
-def _errors(schema: dict[str, Any] | bool, value: Any) -> str:
+def _errors(schema: dict[str, Any], value: Any) -> str:
     try:
         import jsonschema
         from jsonschema.validators import validator_for

@@ -17,7 +17,8 @@ _SCRIPTS = {
 
 _WORDS = {
     "en": "the and of to in is that it was for with as on are this be by not have from or which you they were but an his her has at we",
-    "de": "der die das und ist nicht ein eine zu den von mit sich auf für im dem des auch es ich wir sie werden als wie aber oder nach bei sind",
+    "de": "der die das und ist nicht ein eine zu den von mit sich auf für im dem des auch es "
+    "ich wir sie werden als wie aber oder nach bei sind",
     "fr": "le la les et est des une un du que qui dans pour pas sur avec ce il elle au sont nous vous plus par mais ou se ne cette être",
     "es": "el la los las y es de que en un una por con no para su se del al lo como más pero sus este esta son muy hay también fue",
     "pt": "o a os as e é de que em um uma por com não para seu se do da no na como mais mas dos das são muito também foi ao pelo",
@@ -30,11 +31,13 @@ _WORDS = {
     "pl": "i w nie na się z że do jest to jak o ale po co od za czy tak są przez jego był tego dla może już tylko który jako",
     "cs": "a se v na je že to s z do o i jako za by ale po si tak jsou při jeho která není nebo pro který jsme byl když",
     "tr": "ve bir bu da için de ile çok ne daha gibi olarak olan var kadar ama sonra en her şey mi değil ben o biz ise göre veya",
-    "id": "yang dan di dengan untuk dari pada ini itu tidak dalam adalah akan ke oleh juga atau sebagai ada bisa karena mereka kami saya lebih",
+    "id": "yang dan di dengan untuk dari pada ini itu tidak dalam adalah akan ke oleh juga "
+    "atau sebagai ada bisa karena mereka kami saya lebih",
     "vi": "và của là có không được trong cho một với người các này đã những để khi từ đến như về ra cũng nhưng rất nhiều trên tôi",
     "ro": "și de în la cu nu o este pe un care din că se pentru mai sunt au fost ca dar sau prin această acest fi ce lui după",
     "hu": "a az és nem hogy egy is van meg de csak ez volt mint már ha el még ki azt be vagy kell fel minden lehet nagyon",
-    "ru": "и в не на что с он как это по но она из к у за от был так же для все его мы они бы если только или когда",
+    "ru": "и в не на что с он как это по но она из к у за от был так же для все его мы они бы если только "
+    "или когда а о до ни уже чтобы есть где нет их было быть очень",
     "uk": "і в не на що з він як це та до але вона із у за від був так же для все його ми вони би якщо тільки або коли є",
     "bg": "и в не на че с той като това по но тя от за е да се са си ще беше така от му когато или само които има бе",
 }  # fmt: skip

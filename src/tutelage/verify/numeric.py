@@ -30,6 +30,11 @@ _UNITS = [
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _WORDS = {w: i for i, w in enumerate(_UNITS)} | {w: 10 * (i + 2) for i, w in enumerate(_TENS)}
 _LARGE = re.compile(r"\b(?:hundred|thousand|million)\b", re.IGNORECASE)
+_UNFINISHED = frozenset(
+    {"point", "plus", "times", "minus", "percent", "half", "halves", "third", "thirds", "quarter", "quarters", "fourths", "fifths"}
+    | {"sixths", "sevenths", "eighths", "ninths", "tenths", "hundredths"}
+)
+"""Number words that these go on are not understood, and not guessed at."""
 _OPERATOR = re.compile(r"^\s*[+*/×÷^]\s*|^\s*-\s*(?=[\d(])|^\s*[-+]\s+(?=[A-Za-z(])")
 _RANGE = re.compile(r"^[^\d]{0,12}?(?:\b(?:or|to|and|through|versus|vs)\b|[-–—~])\s*[$£€]?\d", re.IGNORECASE)
 
@@ -121,7 +126,8 @@ def _first_number(side: str) -> tuple[Fraction, bool] | None:
 
 def _glued(side: str, match: re.Match[str]) -> bool:
     """Whether the number is a part of a word (`A4`, `x2`), of a date or of a list marker."""
-    before = side[match.start() - 1] if match.start() else " "
+    start = match.start() + len(match[0]) - len(match[0].lstrip())
+    before = side[start - 1] if start else " "
     return before.isalnum() and (match["sign"] is None) and not match["currency"]
 
 
@@ -170,7 +176,7 @@ def _in_words(side: str) -> tuple[Fraction, bool] | None:
         elif begun:
             if token in ("or", "to") and i + 1 < len(tokens) and tokens[i + 1] in _WORDS:
                 return None
-            if token in ("half", "point", "thirds", "third", "plus", "times", "minus", "percent"):
+            if token in _UNFINISHED or (token == "and" and _UNFINISHED.intersection(tokens[i + 1 : i + 3])):
                 return None
             break
         else:

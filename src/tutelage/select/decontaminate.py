@@ -1,0 +1,112 @@
+"""Training texts that give away evaluation texts.
+
+Three rules, by what the evaluation set is:
+
+- `equal`   the words are the same; the only rule for worlds that repeat templates, where every n-gram is shared by design
+- `ngram`   a run of n words (10) of an evaluation text stands in the training text
+- `near`    for texts of fewer than 2n words, which one changed word can leave without such a run: at most one word in ten is changed,
+            left out or added (at least one)
+
+Short evaluation texts (fewer than n words) inside longer training texts are not looked for: a phrase of nine words is common property.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutelage.errors import SettingsError
+from tutelage.select.words import Hashes, Vocabulary, same_text, windows
+
+N = 10
+"""Words in a run. See the curve in the log: shorter runs are everyday phrases, longer ones miss edited texts."""
+NEAR_SHARE = 0.1
+"""Share of changed words up to which two short texts are near."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """A training text that gives away an evaluation text."""
+
+    rule: str
+    evaluation: int
+    """Index of the evaluation text."""
+
+
+class Decontaminator:
+    """Knows the evaluation texts; `check` training texts against them, block by block."""
+
+    def __init__(self, evaluation: Sequence[str], *, templated: bool = False, n: int = N) -> None:
+        if n < 3:
+            raise SettingsError("runs of fewer than 3 words are in every text", got=n)
+        self._templated = templated
+        self._n = n
+        self._vocabulary = Vocabulary()
+        self._equal = {same_text(text): i for i, text in reversed(list(enumerate(evaluation)))}
+        self._short: dict[int, list[Hashes]] = {}
+        self._halves: dict[tuple[int, int, int], list[int]] = {}
+        self._texts: dict[int, Hashes] = {}
+        if templated:
+            return
+        rows = self._vocabulary.hashes(evaluation)
+        grams, owner = windows(rows, n)
+        self._grams, first = np.unique(grams, return_index=True)
+        self._owner = owner[first]
+        for i, row in enumerate(rows):
+            if 3 <= len(row) < 2 * n:
+                self._remember(i, row)
+
+    def check(self, texts: Sequence[str]) -> list[Leak | None]:
+        """For each text the leak that was found first, in the order of the rules; None for a clean one."""
+        found: list[Leak | None] = []
+        for text in texts:
+            equal = self._equal.get(same_text(text))
+            found.append(None if equal is None else Leak(rule="equal", evaluation=equal))
+        if self._templated:
+            return found
+        rows = self._vocabulary.hashes(texts)
+        grams, owner = windows(rows, self._n)
+        if len(grams) and len(self._grams):
+            at = np.minimum(np.searchsorted(self._grams, grams), len(self._grams) - 1)
+            for hit in np.flatnonzero(self._grams[at] == grams):
+                row = int(owner[hit])
+                found[row] = found[row] or Leak(rule="ngram", evaluation=int(self._owner[at[hit]]))
+        for row, words in enumerate(rows):
+            if found[row] is None and 3 <= len(words) <= 2 * self._n:
+                near = self._near(words)
+                found[row] = None if near is None else Leak(rule="near", evaluation=near)
+        return found
+
+    def _remember(self, index: int, words: Hashes) -> None:
+        """Under its first and its last half: one change leaves one of the two as it was."""
+        half = len(words) // 2
+        self._texts[index] = words
+        for side, part in ((0, words[:half]), (1, words[len(words) - half :])):
+            self._halves.setdefault((side, half, _key(part)), []).append(index)
+
+    def _near(self, words: Hashes) -> int | None:
+        seen: set[int] = set()
+        for half in {(len(words) + change) // 2 for change in (-1, 0, 1)}:
+            for side, part in ((0, words[:half]), (1, words[len(words) - half :])):
+                for index in self._halves.get((side, half, _key(part)), ()):
+                    if index not in seen and _changes(words, self._texts[index]) <= max(1, int(NEAR_SHARE * len(self._texts[index]))):
+                        return index
+                    seen.add(index)
+        return None
+
+
+def _key(part: Hashes) -> int:
+    return hash(part.tobytes())
+
+
+def _changes(one: Hashes, other: Hashes) -> int:
+    """Words to change, leave out or add (Levenshtein)."""
+    previous = list(range(len(other) + 1))
+    for i, a in enumerate(one.tolist(), start=1):
+        current = [i]
+        for j, b in enumerate(other.tolist(), start=1):
+            current.append(min(previous[j] + 1, current[-1] + 1, previous[j - 1] + (a != b)))
+        previous = current
+    return previous[-1]

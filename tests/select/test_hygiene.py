@@ -1,0 +1,215 @@
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.errors import SettingsError
+from tutelage.select.balance import balance, shares
+from tutelage.select.decontaminate import Decontaminator
+from tutelage.select.dedup import ExactDuplicates, NearDuplicates
+from tutelage.select.diversity import common_length, distinct_share, edit_distance, edit_similarity, far_apart, mean_rouge_l, rouge_l
+from tutelage.select.hygiene import Hygiene, clean
+from tutelage.select.words import Vocabulary, blocks, windows, words_of
+
+DATA = os.environ.get("TUTELAGE_DATA", "")
+needs_data = pytest.mark.skipif(not DATA, reason="TUTELAGE_DATA is not set")
+WORDS = [f"w{i}" for i in range(400)]
+
+
+def text(rng, length):
+    return " ".join(rng.choice(WORDS) for _ in range(length))
+
+
+def test_words_fold_what_does_not_matter():
+    assert words_of("The  Cost is $1,200,\u00a0no\u200bt 5,5!") == ["the", "cost", "is", "1200", "not", "5", "5"]
+    assert words_of("ＡＢＣ ﬁne") == ["abc", "fine"]
+    assert words_of("...") == []
+
+
+def test_windows_equal_a_slow_twin():
+    rng = random.Random(0)
+    texts = [text(rng, rng.randint(0, 12)) for _ in range(50)] + ["", "a"]
+    rows = Vocabulary().hashes(texts)
+    for n in (1, 3, 5):
+        grams, owner = windows(rows, n)
+        seen = {}
+        slow = [(i, tuple(words[j : j + n])) for i, words in enumerate(map(words_of, texts)) for j in range(len(words) - n + 1)]
+        assert owner.tolist() == [i for i, _ in slow]
+        for value, (_, words) in zip(grams.tolist(), slow, strict=True):
+            assert seen.setdefault(words, value) == value
+        assert len(set(seen.values())) == len(seen)
+
+
+def test_blocks():
+    assert [len(block) for block in blocks(range(10), 4)] == [4, 4, 2]
+    assert list(blocks([], 4)) == []
+
+
+def test_exact_duplicates_over_several_calls():
+    finder = ExactDuplicates()
+    assert finder.add(["One two.", "three", "ONE  two"]) == [None, None, 0]
+    assert finder.add(["Three!", "four"]) == [1, None]
+
+
+def test_near_duplicates_are_found_and_unlike_texts_are_not():
+    rng = random.Random(1)
+    originals = [text(rng, 80) for _ in range(300)]
+    copies = []
+    for original in originals:
+        words = original.split()
+        words[rng.randrange(80)] = "zebra"
+        words.insert(rng.randrange(80), "lion")
+        copies.append(" ".join(words))
+    finder = NearDuplicates(threshold=0.75)
+    first = [row for block in blocks(originals, 64) for row in finder.add(block)]
+    second = [row for block in blocks(copies, 64) for row in finder.add(block)]
+    assert first == [None] * 300
+    assert sum(row == i for i, row in enumerate(second)) >= 0.95 * 300
+    assert all(row in (i, None) for i, row in enumerate(second))
+
+
+def test_near_duplicates_do_not_depend_on_the_blocks():
+    rng = random.Random(2)
+    texts = [text(rng, 20) for _ in range(60)]
+    texts += [t + " more" for t in texts[:30]] + ["a b", "a b", "", ""]
+    whole = NearDuplicates().add(texts)
+    for size in (1, 7, 50):
+        finder = NearDuplicates()
+        assert [row for block in blocks(texts, size) for row in finder.add(block)] == whole
+    assert whole[-4:] == [None, 90, None, 92]
+
+
+def test_a_repeat_of_a_repeat_names_the_kept_row():
+    base = [f"w{i}" for i in range(100)]
+    finder = NearDuplicates(threshold=0.7)
+    assert finder.add([" ".join(base), " ".join([*base, "x"]), " ".join([*base, "x", "y"])]) == [None, 0, 0]
+    with pytest.raises(SettingsError):
+        NearDuplicates(threshold=0)
+
+
+def test_leaks_of_every_kind():
+    rng = random.Random(3)
+    evaluation = [text(rng, length) for length in (4, 8, 9, 12, 15, 19, 25, 60)]
+    finder = Decontaminator(evaluation)
+    for index, original in enumerate(evaluation):
+        words = original.split()
+        assert finder.check([original])[0].evaluation == index
+        assert finder.check([original.upper().replace(" ", ",  ") + "?"])[0].rule == "equal"
+        if len(words) >= 10:
+            assert finder.check([f"{text(rng, 30)} {original} {text(rng, 30)}"])[0].rule == "ngram"
+        for place in range(len(words)):
+            changed = [*words[:place], "zebra", *words[place + 1 :]]
+            left_out = [*words[:place], *words[place + 1 :]]
+            added = [*words[:place], "zebra", *words[place:]]
+            for variant in (changed, left_out, added):
+                if len(variant) >= 3:
+                    leak = finder.check([" ".join(variant)])[0]
+                    assert leak is not None, (len(words), place)
+                    assert leak.evaluation == index
+    assert finder.check([text(rng, n) for n in (2, 5, 9, 15, 30, 100)]) == [None] * 6
+
+
+def test_templated_tasks_know_equality_only():
+    evaluation = ["Tom has 3 red apples and gives 2 of them to his friend Ann. How many are left?"]
+    other = evaluation[0].replace("3", "5")
+    assert Decontaminator(evaluation).check([other])[0].rule == "ngram"
+    templated = Decontaminator(evaluation, templated=True)
+    assert templated.check([other, evaluation[0].upper(), evaluation[0] + " Say."]) == [None, templated.check(evaluation)[0], None]
+
+
+@needs_data
+def test_planted_leaks_in_real_text():
+    """A tenth of the size of benchmarks/dedup.py, which does 1,000 leaks in 100,000 rows."""
+    rng = random.Random(4)
+    read = {
+        split: [json.loads(r)["question"] for r in (Path(DATA) / f"gsm8k/{split}.jsonl").read_bytes().splitlines()]
+        for split in ("train", "test")
+    }
+    finder = Decontaminator(read["test"])
+    clean_rows = [leak is not None for block in blocks(read["train"]) for leak in finder.check(block)]
+    assert sum(clean_rows) / len(clean_rows) <= 0.005
+    planted = []
+    for number, original in enumerate(rng.sample(read["test"], 400)):
+        words = original.split(" ")
+        words[rng.randrange(len(words))] = "zebra"
+        embedded = f"{rng.choice(read['train'])} {original} {rng.choice(read['train'])}"
+        planted.append((original, original.replace(" ", "\n ").replace(".", " ."), " ".join(words), embedded)[number % 4])
+    assert sum(leak is not None for leak in finder.check(planted)) >= 0.99 * 400
+
+
+def slow_distance(a, b):
+    table = [[max(i, j) if not i or not j else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            table[i][j] = min(table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (a[i - 1] != b[j - 1]))
+    return table[-1][-1]
+
+
+def slow_common(a, b):
+    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            table[i][j] = table[i - 1][j - 1] + 1 if a[i - 1] == b[j - 1] else max(table[i - 1][j], table[i][j - 1])
+    return table[-1][-1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="abc ", max_size=40), st.text(alphabet="abc ", max_size=40))
+def test_bit_parallel_equals_the_table(a, b):
+    assert edit_distance(a, b) == edit_distance(b, a) == slow_distance(a, b)
+    assert common_length(a, b) == common_length(b, a) == slow_common(a, b)
+
+
+def test_rouge_l_by_hand():
+    assert rouge_l("the cat sat on the mat", "The cat is on the mat!") == pytest.approx(10 / 12)
+    assert rouge_l("a b", "c d") == 0
+    assert rouge_l("", "a") == 0
+    assert rouge_l("", "...") == 1
+    assert edit_similarity("kitten", "sitting") == pytest.approx(1 - 3 / 7)
+
+
+def test_far_apart_keeps_the_first_of_each_kind():
+    texts = ["a b c d e", "a b c d f", "x y z", "x y z w", "q", ""]
+    assert far_apart(texts, most=0.7) == [0, 2, 4, 5]
+    assert far_apart([], most=0.7) == []
+    assert mean_rouge_l(["a b", "a b", "a b"], rng=random.Random(0)) == 1
+    assert mean_rouge_l(["a"], rng=random.Random(0)) is None
+    assert distinct_share(["a b a b", "c"]) == pytest.approx(2 / 3)
+    assert distinct_share([""]) is None
+
+
+def test_balance_draws_as_many_of_each():
+    items = [("a", i) for i in range(10)] + [("b", i) for i in range(3)] + [("c", i) for i in range(5)]
+    kept, left_out = balance(items, group=lambda item: item[0], rng=random.Random(0))
+    assert shares(kept, group=lambda item: item[0]) == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
+    assert left_out == {"a": 7, "c": 2}
+    assert kept == [item for item in items if item in kept]
+    capped, _ = balance(items, group=lambda item: item[0], rng=random.Random(0), per_group=4)
+    assert len(capped) == 4 + 3 + 4
+    assert balance([], group=lambda item: item, rng=random.Random(0)) == ([], {})
+
+
+def test_hygiene_counts_by_reason_and_streams():
+    rng = random.Random(5)
+    evaluation = [text(rng, 30)]
+    good = [text(rng, 30) for _ in range(5000)]
+    rows = [*good, evaluation[0], good[0], good[1] + " and more", "too short", text(rng, 300)]
+    filters = Hygiene(evaluation, near=0.8, least_words=3, most_words=200)
+    kept = list(filters.filter(iter(rows), text=lambda row: row))
+    assert kept == good
+    assert filters.counts == {
+        "checked": 5005, "kept": 5000, "leak: equal": 1, "duplicate": 1, "near duplicate": 1, "too short": 1, "too long": 1,
+    }  # fmt: skip
+    assert filters.leaks == [(5000, "equal", 0)]
+
+
+def test_decontamination_is_on_unless_it_is_switched_off():
+    evaluation = ["one two three four five six"]
+    assert clean(evaluation, text=str, evaluation=evaluation) == ([], {"kept": 0, "checked": 1, "leak: equal": 1})
+    assert clean(evaluation, text=str, evaluation=evaluation, decontaminate=False)[0] == evaluation
+    with pytest.raises(SettingsError):
+        Hygiene([], least_words=5, most_words=3)
