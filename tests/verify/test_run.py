@@ -68,7 +68,7 @@ def gone(pids):
 
 
 def test_expressions_and_hostile_expressions():
-    with Maths() as worker:
+    with Maths(limit_s=20) as worker:
         for gold, said in RIGHT:
             assert worker.compare(gold, said) == "right", (gold, said)
         for gold, said in WRONG:
@@ -87,7 +87,7 @@ def test_expressions_and_hostile_expressions():
 
 def test_maths_verdicts():
     problem = Problem(text="q", answer="\\frac{3}{4}")
-    with Maths() as worker:
+    with Maths(limit_s=20) as worker:
         assert worker(problem, "so $\\boxed{0.75}$").right
         assert not worker(problem, "so $\\boxed{0.74}$").right
         assert not worker(problem, "no idea\nreally").parsed
@@ -96,7 +96,7 @@ def test_maths_verdicts():
 
 
 def test_a_worker_that_dies_is_replaced():
-    with Maths() as worker:
+    with Maths(limit_s=20) as worker:
         assert worker.compare("1/2", "2/4") == "right"
         os.kill(worker.pids()[0], 9)
         assert worker.compare("2x", "x+x") in ("right", "died")

@@ -387,7 +387,7 @@ def _table() -> dict[str, Constraint]:
         ),
         Constraint(
             name="capital_words", group="case", check=capital_words, parameters=("relation", "n"),
-            draw=lambda r: {"relation": _relation(r), "n": r.randint(2, 6)}, says="Use words in capital letters {relation} {n} times.",
+            draw=lambda r: {"relation": _relation(r), "n": r.randint(2, 6)}, says="Use {relation} {n} words in capitals.",
             conflicts=frozenset({"all_capitals", "all_lower", "language", "one_of"}),
         ),
         Constraint(

@@ -27,7 +27,7 @@ from tutelage.verify.extract import final_answer
 from tutelage.verify.numeric import digits, parse_number
 
 LIMIT_S = 1.5
-"""Per pair. With the replacement of the killed child no pair takes 2 s."""
+"""Of processor time per pair. With the replacement of the killed child no pair takes 2 s on a machine that is not overloaded."""
 LENGTH_LIMIT = 4000
 """A longer answer is a derivation or a runaway generation; it is not handed to the parser."""
 _START_S = 60.0
@@ -101,7 +101,7 @@ class Maths:
             self.close()
             return "died"
         # The worker keeps the limit itself; this second look is for a worker that is stuck or gone.
-        reply = _read_line(process, self._limit_s + 0.4)
+        reply = _read_line(process, 4 * self._limit_s + 1)
         if reply is None:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)

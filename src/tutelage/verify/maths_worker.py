@@ -16,6 +16,7 @@ import resource
 import select
 import signal
 import sys
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -83,17 +84,26 @@ class Child:
         os.close(give)
 
     def ask(self, line: bytes, limit_s: float) -> str | None:
-        """The state, or None where none came within the limit."""
+        """The state, or None where none came within the limit of processor time (or four times that by the clock)."""
         self.served += 1
+        begun, used = time.monotonic(), self._processor_s()
         try:
             os.write(self.requests, line)
         except OSError:
             return "died"
-        ready, _, _ = select.select([self.replies], [], [], limit_s)
-        if not ready:
-            return None
+        while not select.select([self.replies], [], [], 0.02)[0]:
+            if self._processor_s() - used > limit_s or time.monotonic() - begun > 4 * limit_s:
+                return None
         reply = os.read(self.replies, 65536)
         return json.loads(reply) if reply else "died"
+
+    def _processor_s(self) -> float:
+        """Of the child so far. By processor time a verdict does not depend on what else the machine is doing."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         for descriptor in (self.requests, self.replies):
