@@ -208,8 +208,9 @@ def test_options_are_refused_with_a_way_out() -> None:
 
 def test_questions_of_several_lines_are_read_back() -> None:
     texts = [questions(skill, 1, 3)[0].text for skill in world.SKILLS]
-    listed = "\n\n".join(BBH.item.format(id=1, question=t, answer="") for t in texts)
-    assert [item.question for item in parse_questions(BBH, listed)] == texts
+    items = [BBH.item.format(id=1, question=t, answer="") for t in texts]
+    for listed in ("\n".join(items), "\n\n".join(items), "\nA: Yes\n\n".join(items) + "\nA: No"):
+        assert [item.question for item in parse_questions(BBH, listed)] == texts
 
 
 def test_names_are_various() -> None:

@@ -1,6 +1,7 @@
 """The models that ship with the package: where their folders are. Loads nothing.
 
-`scripts/pretrain_bundled.py` made them; each folder has a card (README.md) and the log of its making.
+`scripts/pretrain_bundled.py` made `teacher` and `student`, `scripts/pretrain_bbh.py` the pair that speaks the wording of BIG-Bench
+Hard, `bbh-teacher` and `bbh-student`; each folder has a card (README.md) and the log of its making.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from tutelage.errors import SettingsError, did_you_mean
 
 _HERE = Path(__file__).parent
 NAMES = ("teacher", "student")
+BBH_NAMES = ("bbh-teacher", "bbh-student")
 
 
 def folder(name: str) -> Path:
-    """The folder of weights, tokenizer and configuration of `teacher` or `student`."""
-    if name not in NAMES:
-        raise SettingsError(f"no bundled model is called '{name}'", got=name, fix=did_you_mean(name, NAMES))
-    return _HERE / name
+    """The folder of weights, tokenizer and configuration of a bundled model."""
+    if name not in NAMES + BBH_NAMES:
+        raise SettingsError(f"no bundled model is called '{name}'", got=name, fix=did_you_mean(name, NAMES + BBH_NAMES))
+    return _HERE / name.replace("-", "_")
 
 
 def checkpoints(name: str) -> tuple[Path, ...]:

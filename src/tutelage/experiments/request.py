@@ -104,8 +104,8 @@ def resolve_request(
     if pool:
         for index, name in enumerate(pool):
             models[f"pool{index}"] = _model(name)
-    elif (student or "").startswith("bundled:"):
-        for index, path in enumerate(bundled.checkpoints("student")):
+    elif student is not None and student.startswith("bundled:"):
+        for index, path in enumerate(bundled.checkpoints(student.removeprefix("bundled:"))):
             models[f"pool{index}"] = _model(f"hf:{path}")
     check_needs(found, chosen, models)
     opened = open_task(task, task_options or {})

@@ -68,13 +68,13 @@ FOLDS = Dialect(
 BBH = Dialect(
     name="bbh",
     plain="Q: {question}\nA:",
-    # Models raised on this wording know one way of writing a solution; several techniques are several draws.
+    # Models raised on this wording know one way of writing a solution; several techniques are several draws of it.
     technique="Q: {question}\nA:",
     demonstration="Q: {question}\nA: {rationale}",
     shots="{demonstrations}\n\nQ: {question}\nA:",
-    questions="{items}\n\n",
+    questions="{items}\n",
     item="Q: {question}",
-    item_pattern=r"^Q: (?P<question>(?:(?!\n\n|^A:)[\s\S])+?)\s*(?=\n\n|\nA:|\Z)",
+    item_pattern=r"^Q: (?P<question>(?:(?!\n\n|\nA:|\nQ: ).)+)",
     solution_stop=("\n\n",),
 )
 
