@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +110,14 @@ def write_run(
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2))
-    seed_problems = [Problem(text=f"seed question {i} of {s} ?", answer=str(i), skill=s) for s in SKILLS for i in range(4)]
-    _records(folder / "task" / "seed.jsonl", seed_problems)
+    _whole(folder / "task" / "seed.jsonl", _lines(seed_problems()))
     for seed in seeds:
         for arm in arms:
             if (seed, arm) not in skip:
-                events = _arm(folder, seed, arm, seed_problems, hostile, refused=(seed, arm) in refused, levels=levels or {})
-                path = folder / "seeds" / str(seed) / arm / "events.jsonl"
-                lines = [orjson.dumps(e) for e in events]
-                body = b"\n".join(lines) + b"\n"
-                path.write_bytes(body[: len(body) // 2] if (seed, arm) in cut else body)
+                level = (levels or {}).get(arm) or ARMS[arm][2]
+                for name, body in _arm(seed, arm, hostile, refused=(seed, arm) in refused, levels=tuple(level.items())).items():
+                    torn = name == "events.jsonl" and (seed, arm) in cut
+                    _whole(folder / "seeds" / str(seed) / arm / name, body[: len(body) // 2] if torn else body)
     return folder
 
 
@@ -133,25 +132,42 @@ def _model(ref: ModelRef, parameters: int) -> dict[str, Any]:
     return {"name": ref.name, "id": ref.id, "facts": facts}
 
 
-def _records(path: Path, records: list[Any]) -> None:
+@cache
+def seed_problems() -> list[Problem]:
+    return [Problem(text=f"seed question {i} of {s} ?", answer=str(i), skill=s) for s in SKILLS for i in range(4)]
+
+
+def _lines(records: list[Any]) -> bytes:
+    return b"".join(encode(r) + b"\n" for r in records)
+
+
+def _whole(path: Path, body: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(encode(r) + b"\n" for r in records))
+    path.write_bytes(body)
 
 
-def _arm(
-    folder: Path, seed: int, arm: str, seed_problems: list[Problem], hostile: str, *, refused: bool, levels: dict[str, dict[int, float]]
+@cache  # most tests look at the same arms
+def _arm(seed: int, arm: str, hostile: str, *, refused: bool, levels: tuple[tuple[int, float], ...]) -> dict[str, bytes]:
+    """The files of one arm by name."""
+    files: dict[str, bytes] = {}
+    events = _happen(seed, arm, hostile, files, refused=refused, levels=levels)
+    return {**files, "events.jsonl": b"".join(orjson.dumps(e, option=orjson.OPT_APPEND_NEWLINE) for e in events)}
+
+
+def _happen(
+    seed: int, arm: str, hostile: str, files: dict[str, bytes], *, refused: bool, levels: tuple[tuple[int, float], ...]
 ) -> list[dict[str, Any]]:
     rng = random.Random(f"{seed} {arm}")
     events: list[dict[str, Any]] = [{"event": "start", "at_s": 0.0}]
 
     def keep(name: str, records: list[Any]) -> list[Any]:
-        _records(folder / "seeds" / str(seed) / arm / "records" / f"{name}.jsonl", records)
+        files[f"records/{name}.jsonl"] = _lines(records)
         events.append({"event": "keep", "name": name, "type": type(records[0]).__name__, "count": len(records)})
         return records
 
     writer = TEACHER.id
     if arm in ("arte", "shuffled"):
-        writer = _prefer(rng, keep, events, seed_problems, hostile)
+        writer = _prefer(rng, keep, events, hostile)
         if refused:
             gate = {"message": "the student's preference is too noisy to align by", "got": "0.31 within a skill", "fix": "more probes"}
             return [*events, {"event": "refused", **gate}]
@@ -164,7 +180,7 @@ def _arm(
                     text=f"{s} Mon {rng.randrange(10)} Tue {rng.randrange(10)} ? #{i}{hostile}",
                     answer=str(i % 10),
                     skill=s,
-                    origin=Origin(step="draft_questions", parents=(seed_problems[0].id,), model=writer, prompt="b2-prompt"),
+                    origin=Origin(step="draft_questions", parents=(seed_problems()[0].id,), model=writer, prompt="b2-prompt"),
                 )
                 for s in SKILLS
                 for i in range(20)
@@ -198,7 +214,7 @@ def _arm(
         events.append({"event": "note", "name": "styles_written", "value": dict(zip(STYLES, weights, strict=True))})
         events.append(_fit("student", "teach", "b2-student", 40))
     cards = []
-    for shots, level in (levels.get(arm) or ARMS[arm][2]).items():
+    for shots, level in levels:
         level = min(1.0, max(0.0, level + rng.gauss(0, 0.02)))
         scores = tuple(float(k < round(level * TEST_ITEMS)) for k in range(TEST_ITEMS))
         cards.append(
@@ -283,7 +299,7 @@ def _fit(role: str, step: str, ref: str, examples: int) -> dict[str, Any]:
     }
 
 
-def _prefer(rng: random.Random, keep: Any, events: list[dict[str, Any]], seed_problems: list[Problem], hostile: str) -> str:
+def _prefer(rng: random.Random, keep: Any, events: list[dict[str, Any]], hostile: str) -> str:
     drafts = keep(
         "drafts",
         [
@@ -291,7 +307,7 @@ def _prefer(rng: random.Random, keep: Any, events: list[dict[str, Any]], seed_pr
                 text=f"{s} Mon {i} Tue {rng.randrange(10)} ?{hostile}",
                 answer=str(i),
                 skill=s,
-                origin=Origin(step="draft_questions", parents=tuple(p.id for p in seed_problems if p.skill == s)[:3], model=TEACHER.id),
+                origin=Origin(step="draft_questions", parents=tuple(p.id for p in seed_problems() if p.skill == s)[:3], model=TEACHER.id),
             )
             for s in SKILLS
             for i in range(10)

@@ -72,6 +72,25 @@ def test_a_control_that_helps_is_bad_news(tmp_path):
     assert found["The control helped too"].tone == "bad"
 
 
+def test_a_control_says_nothing_without_a_gain_and_little_when_its_interval_is_wide(tmp_path):
+    assert not any("control" in title for title in told(write_run(tmp_path / "a", levels={"arte": {0: 0.25}})))
+    folder = write_run(tmp_path / "b", seeds=(0, 1, 2), skip=((2, "shuffled"),), levels={"arte": {0: 0.40}})
+    found = told(folder)["The control does not decide"]
+    assert found.tone == "plain"
+    assert "paired over 2 seeds" in found.text
+
+
+def test_an_untouched_student_that_is_best_is_named_as_such(tmp_path):
+    found = told(write_run(tmp_path / "run", levels={"untouched": {0: 0.9, 1: 0.9}}))
+    assert "Leaving the student alone did at least as well" in found
+
+
+def test_differences_of_shares_stay_within_100_points(tmp_path):
+    summary = summarise(write_run(tmp_path / "run", seeds=(0, 1), levels={"arte": {0: 0.95}, "original_teacher": {0: 0.02}}))
+    arte = next(a for a in summary["arms"] if a["name"] == "arte")
+    assert arte["metrics"]["accuracy, 0-shot"]["difference"]["high"] <= 1.0
+
+
 def test_toy_refused_unfinished_and_single_seed_runs_say_so(tmp_path):
     found = told(write_run(tmp_path / "a", seeds=(0,), preset="toy", refused=((0, "shuffled"),), skip=((0, "verified_sampling"),)))
     assert "Its numbers mean nothing" in found["A toy run"].text

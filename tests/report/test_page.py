@@ -38,6 +38,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.words.append(" ")
 
     @property
     def text(self) -> str:
@@ -75,12 +77,12 @@ def test_the_page_says_what_it_must(page):
         "on other probes, the two scores would agree at",
         "What alignment was shown",
         "reply without a readable item: 15",
-        "point biserial",
+        "11 of 40 questions for telling able models from less able ones, 1 more drawn at random",
         "3 steps back to 1 seed",
         "question of the task's seed split",
         "written by the teacher after the step 'align'",
         "16\u202f120",
-        "win rate: 0.50 → 0.93",
+        "0 teacher win rate 0.50 0.93",
         "Apache-2.0",
         "tutelage run arte --task folds/shop --seeds 3",
         "torch 2.13.0",

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.report.plot import accuracy_plot, difference_plot, sparkline
@@ -37,6 +37,7 @@ def test_invisible_characters_become_visible_and_long_text_is_cut():
 share = st.floats(0, 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(share, min_size=1, max_size=4), min_size=1, max_size=5), st.none() | share)
 def test_every_mark_of_a_plot_lies_on_it(arms, chance):
     def body(values, to):

@@ -127,14 +127,9 @@ def discrimination(matrix: Matrix, *, min_rows: int = MIN_ROWS, iterations: int 
             method="two_parameter",
             why=f"two-parameter item response model, posterior mode over {distinct} distinct rows of answers",
         )
-    return Discrimination(
-        values=point_biserial(matrix),
-        method="point_biserial",
-        why=(
-            f"point-biserial correlation: {distinct} distinct rows of answers are too few for a two-parameter item response model "
-            f"(at least {min_rows})"
-        ),
-    )
+    rows = "1 distinct row" if distinct == 1 else f"{distinct} distinct rows"
+    why = f"point-biserial correlation, since {rows} of answers cannot carry a two-parameter item response model (at least {min_rows})"
+    return Discrimination(values=point_biserial(matrix), method="point_biserial", why=why)
 
 
 def most_discriminating(found: Discrimination, k: int) -> list[int]:

@@ -86,7 +86,8 @@ def _rival(run: RunFolder, summary: Mapping[str, Any]) -> list[Finding]:
     if d is not None and d["low"] is not None:
         beyond = "more than chance would do" if d["low"] > 0 else "which chance alone could do"
         text += f": {points(d['mean'])} points {_interval(d)}, {beyond}"
-    return [Finding(tone="warn", title="Another way did at least as well", text=text + ".")]
+    title = "Leaving the student alone did at least as well" if best["name"] == UNTOUCHED else "Another way did at least as well"
+    return [Finding(tone="warn", title=title, text=text + ".")]
 
 
 def _control(summary: Mapping[str, Any]) -> list[Finding]:
@@ -99,7 +100,14 @@ def _control(summary: Mapping[str, Any]) -> list[Finding]:
         return [
             Finding(tone="bad", title="The control helped too", text=f"{text}. So what helped is not, or not only, the idea under test.")
         ]
-    return [Finding(tone="good" if d["high"] >= 0 else "plain", title="The control shows no gain, as it should", text=f"{text}.")]
+    system = arm_of(summary, summary["system"])
+    gain = system["metrics"][metric]["difference"] if system is not None and metric in system["metrics"] else None
+    if gain is None or gain["low"] is None or gain["low"] <= 0:
+        return []  # where the system shows no gain, a control without one says nothing
+    if d["high"] >= gain["mean"]:
+        text += f". The interval also holds the {points(gain['mean'])} points of {summary['system']}, so it says little; more seeds would."
+        return [Finding(tone="plain", title="The control does not decide", text=text)]
+    return [Finding(tone="good", title="The control shows no gain, as it should", text=f"{text}.")]
 
 
 def _elicited(summary: Mapping[str, Any]) -> list[Finding]:

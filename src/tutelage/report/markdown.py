@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tutelage.report import words
 from tutelage.report.content import Content, arm_rows
 from tutelage.report.lineage import Link, chain_summary, link_text, link_title
-from tutelage.report.text import md, md_block, md_table, metric_words, number, percent, plain, seconds
+from tutelage.report.text import md, md_block, md_table, metric_words, number, percent, plain, ratio, seconds
 
 
 def render_markdown(content: Content) -> str:
@@ -107,6 +107,8 @@ def _written(c: Content) -> Iterator[str]:
     yield md_table(["arm", "examples", "words each", "different", "right answer", "ways of writing"], rows, right=(1, 2, 3, 4))
     for w in c.written:
         yield f"### {md(w.title)}"
+        if w.judged is not None:
+            yield md(f"Ways of writing were recognised by words, which is right for {percent(w.judged)} of the drafts.")
         yield from (md_block(f"{t['prompt']}\n→ {t['completion']}") for t in w.texts)
 
 
@@ -127,6 +129,9 @@ def _yields(c: Content) -> Iterator[str]:
             for s in steps
         ]
         yield md_table(["arm", "step", "asked", "readable", "kept", "dropped"], rows, right=(2, 3, 4))
+    if c.probes:
+        chosen = [f"{p['skill']} {p['chosen']} of {p['of']}" + (f" and {p['random']} at random" if p["random"] else "") for p in c.probes]
+        yield md(f"Probes chosen: {'; '.join(chosen)}. {'. '.join(c.probe_reasons)}.")
 
 
 def _chains(c: Content) -> Iterator[str]:
@@ -176,6 +181,9 @@ def _cost(c: Content) -> Iterator[str]:
             for f in c.fits
         ]
         yield md_table(["seed", "model", "step", "examples", "steps", "tokens", "loss", "time"], rows, right=(3, 4, 5, 6, 7))
+    if c.changes:
+        rows = [[f["seed"], f["role"], f["name"].replace("_", " "), ratio(f["before"]), ratio(f["after"])] for f in c.changes]
+        yield md_table(["seed", "model", "what training changed", "before", "after"], rows, right=(3, 4))
 
 
 def _sources(c: Content) -> Iterator[str]:

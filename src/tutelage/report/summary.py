@@ -121,8 +121,9 @@ def difference(
     return {
         "to": other,
         "mean": found.value,
-        "low": found.low,
-        "high": found.high,
+        # Shares differ by 1 at most, whatever the t distribution says.
+        "low": None if found.low is None else max(-1.0, found.low),
+        "high": None if found.high is None else min(1.0, found.high),
         "n": found.n,
         "over": over,
         "p_value": found.p_value,
