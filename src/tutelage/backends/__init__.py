@@ -9,7 +9,6 @@ scripted:NAME               a function registered under NAME (tests)
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ from tutelage.records import ModelRef
 FORMS = "bundled:teacher, bundled:student, hf:FOLDER, hf:ORG/NAME, openai:MODEL[@BASE_URL], recorded:FILE, scripted:NAME"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "vocab.txt", "merges.txt", "README.md")
-_DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
 def resolve(name: str) -> ModelRef:
@@ -46,9 +44,10 @@ def facts(ref: ModelRef) -> ModelFacts:
     if scheme == "recorded":
         return ModelFacts(capabilities=frozenset({"generate"}), family="recorded")
     if scheme == "openai":
-        from tutelage.backends.openai import OpenAIBackend  # no torch behind it
+        from tutelage.backends.address import Address
+        from tutelage.backends.openai import facts_of as facts_of_endpoint
 
-        return getattr(OpenAIBackend, "FACTS", None) or ModelFacts(capabilities=frozenset({"generate"}), family="endpoint")
+        return facts_of_endpoint(Address.parse(ref.name))
     from tutelage.engine.digest import facts_of, inspect_folder
 
     return facts_of(inspect_folder(_folder(ref)))
@@ -150,15 +149,10 @@ def _download(hub_id: str) -> Path:
 
 
 def _resolve_openai(name: str, rest: str) -> ModelRef:
-    model, _, base = rest.partition("@")
-    if not model:
-        raise SettingsError("endpoint name has no model", got=name, fix="openai:MODEL@http://host:port/v1")
-    url = (base or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL).rstrip("/")
-    if not re.match(r"https?://", url):
-        raise SettingsError(
-            "base URL of the endpoint does not start with http:// or https://", got=url, fix="openai:MODEL@http://host:port/v1"
-        )
-    return ModelRef(name=name, digest=content_id(["openai", url, model]))
+    from tutelage.backends.address import Address
+
+    del rest
+    return ModelRef(name=name, digest=Address.parse(name).digest)
 
 
 def _resolve_recorded(name: str, rest: str) -> ModelRef:

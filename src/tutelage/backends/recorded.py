@@ -106,7 +106,7 @@ class RecordedBackend:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """The recorded samples in their order, cut at stop texts and at `max_tokens`."""
-        found = [self._rows(prompt) for prompt in prompts]
+        found = [_drawn_alike(self._rows(prompt), sampling) for prompt in prompts]
         if prompts and not any(found):
             raise EndpointError(
                 f"none of the {len(prompts)} prompts of this call was recorded",
@@ -142,6 +142,12 @@ class RecordedBackend:
             return Completion(**{"text": cut.text, "completion_tokens": cut.completion_tokens, "finish": cut.finish, **counts, **told})
         logprobs = tuple(given["logprobs"]) if sampling.logprobs and given.get("logprobs") is not None else None
         return Completion(text=given["text"], **told, **counts, logprobs=logprobs)
+
+
+def _drawn_alike(rows: list[dict[str, Any]], sampling: Sampling) -> list[dict[str, Any]]:
+    """The rows less those that say they were drawn at another temperature or with another seed."""
+    here = (sampling.temperature, sampling.seed if sampling.temperature > 0 else None)
+    return [row for row in rows if "sampling" not in row or here == (row["sampling"].get("temperature"), row["sampling"].get("seed"))]
 
 
 def _start(prompt: Prompt) -> str:

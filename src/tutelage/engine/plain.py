@@ -21,12 +21,13 @@ _ROWS = 64
 @contextmanager
 def evaluating(module: Any) -> Iterator[None]:
     """Inside, the module is in eval mode; afterwards it is as it was."""
-    training = module.training
+    training = [part for part in module.modules() if part.training]
     try:
         module.eval()
         yield
     finally:
-        module.train(training)
+        for part in training:
+            part.training = True
 
 
 def equal_lengths(requests: Sequence[Ids], rows: int = _ROWS) -> Iterator[list[int]]:

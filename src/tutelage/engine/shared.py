@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from tutelage.engine.attention import NAME as ATTENTION
 from tutelage.engine.attention import Encoding, Pass, Stepping, Trunks, Unshareable, grid_of, register
+from tutelage.engine.plain import evaluating
 from tutelage.engine.tree import Ids, Leaf, Plan
 
 _EXPAND_TOKENS = 48
@@ -61,15 +62,14 @@ def sizes_for(module: Any) -> Sizes:
 def prefix_sharing(module: Any) -> Iterator[None]:
     """Inside, the module's attention is the one that shares prefixes; afterwards it is what it was before."""
     core = module.get_base_model() if hasattr(module, "get_base_model") else module
-    before, training = core.config._attn_implementation, module.training
+    before = core.config._attn_implementation
     register()
-    try:
-        core.set_attn_implementation(ATTENTION)
-        module.eval()
-        yield
-    finally:
-        core.set_attn_implementation(before)
-        module.train(training)
+    with evaluating(module):
+        try:
+            core.set_attn_implementation(ATTENTION)
+            yield
+        finally:
+            core.set_attn_implementation(before)
 
 
 class SharedModule:
