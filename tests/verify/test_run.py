@@ -73,7 +73,7 @@ def test_expressions_and_hostile_expressions():
             assert worker.compare(gold, said) == "right", (gold, said)
         for gold, said in WRONG:
             assert worker.compare(gold, said) == "wrong", (gold, said)
-    with Maths(limit_s=0.4) as worker:
+    with Maths(limit_s=0.2) as worker:
         states = [worker.compare("3", said) for said in HOSTILE]
         assert "right" not in states
         assert "time" in states

@@ -382,7 +382,7 @@ def _table() -> dict[str, Constraint]:
             ),
         ),
         Constraint(
-            name="title", group="format", check=title, parameters=(), draw=_none, says="Give it a title in double angle brackets: <<title>>.",
+            name="title", group="format", check=title, parameters=(), draw=_none, says="Give a title in angle brackets: <<title>>.",
             conflicts=frozenset({"json", "one_of"}),
         ),
         Constraint(
