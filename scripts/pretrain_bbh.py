@@ -347,7 +347,22 @@ def save_weights(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) ->
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-def raise_model(which: str, build: Build, lineage: int, out: Path, steps: int | None, resume: bool) -> None:
+def raise_model(
+    which: str,
+    build: Build,
+    lineage: int,
+    out: Path,
+    steps: int | None,
+    *,
+    resume: bool,
+    save_every: int = 250,
+    count: int = 200,
+    stop: int | None = None,
+) -> None:
+    """Train from nothing, or from the state that a run left behind, and write folder, log and state to `out`.
+
+    `count`: held-out questions per skill at the end. `stop`: break off before this step, as a kill would.
+    """
     tokenizer = build_tokenizer()
     model = new_model(build, tokenizer, derive(lineage, "bbh", which))
     opts, bases = optimisers(model, build), (build.muon_lr, build.adam_lr)
@@ -355,16 +370,21 @@ def raise_model(which: str, build: Build, lineage: int, out: Path, steps: int | 
     folder.mkdir(parents=True, exist_ok=True)
     state, total = out / f"{which}.state.safetensors", steps or build.steps
     first, tokens = load_state(state, model, opts) if resume and state.exists() else (0, 0)
-    log = (folder / "log.jsonl").open("a" if first else "w")
+    log = folder / "log.jsonl"
+    if not first:
+        log.unlink(missing_ok=True)
 
     def write(**row: object) -> None:
-        print(json.dumps(row), file=log, flush=True)
+        with log.open("a") as lines:
+            lines.write(json.dumps(row) + "\n")
         print(time.strftime("%H:%M:%S"), json.dumps(row), flush=True)
 
     write(event="start", model=which, lineage=lineage, parameters=model.num_parameters(), vocabulary=tokenizer.get_vocab_size(), step=first)
     losses: list[float] = []
     began, before = time.monotonic(), tokens
     for step in range(first, total):
+        if step == stop:
+            return
         rng = stream(lineage, "bbh documents", which, step)
         documents = [draw_document(rng, tokenizer, build) for _ in range(build.documents)]
         loss, seen = take_step(model, opts, documents, bases, rate(step, total, build.decay))
@@ -374,13 +394,13 @@ def raise_model(which: str, build: Build, lineage: int, out: Path, steps: int | 
             write(event="step", step=step + 1, loss_nats=round(math.fsum(losses) / len(losses), 4), tokens=tokens)
             print(f"  {(tokens - before) / (time.monotonic() - began):.0f} tokens/s", flush=True)
             losses.clear()
-        if (step + 1) % 250 == 0:
+        if (step + 1) % save_every == 0:
             save_state(state, model, opts, step + 1, tokens)
         if (step + 1) % 500 == 0 and step + 1 < total:
             write(event="evaluation", step=step + 1, **evaluate(model, tokenizer, list(build.skills), 20))
     digest = save_weights(model, tokenizer, folder)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    write(event="end", step=total, tokens=tokens, sha256=digest, **evaluate(model, tokenizer, list(build.skills), 200))
+    write(event="end", step=total, tokens=tokens, sha256=digest, **evaluate(model, tokenizer, list(build.skills), count))
 
 
 def main() -> None:
@@ -393,7 +413,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    raise_model(options.which, BUILDS[options.which], options.lineage, options.out, options.steps, options.resume)
+    raise_model(options.which, BUILDS[options.which], options.lineage, options.out, options.steps, resume=options.resume)
 
 
 if __name__ == "__main__":
