@@ -92,6 +92,19 @@ def test_the_page_says_what_it_must(page):
         assert " ".join(part.replace(" %", "\u00a0%").split()) in page.text, part
 
 
+def test_the_change_of_style_is_said_from_the_note_and_from_the_words_alike(run_folder, tmp_path):
+    noted = gather(read_run(run_folder))
+    assert noted.drift == "The largest change: 'steps' makes up 90.0 % of what arte was given, and 34.0 % of original_teacher."
+    folder = write_run(tmp_path / "run")
+    for path in folder.glob("seeds/*/*/events.jsonl"):
+        path.write_bytes(b"".join(line + b"\n" for line in path.read_bytes().splitlines() if b"styles_written" not in line))
+    judged = gather(read_run(folder))
+    assert [w.judged for w in judged.written] == [1.0, 1.0]
+    truth = [sum(t["completion"].startswith("Mon") for t in w.texts) for w in judged.written]
+    assert truth[1] > truth[0]
+    assert judged.drift.startswith("The largest change: 'steps' makes up ")
+
+
 def test_nothing_is_fetched_and_nothing_runs(page):
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "img", "iframe", "object", "embed", "form", "base"}

@@ -14,7 +14,7 @@ from tutelage.report.preference import Preference, preference, shown_pairs
 from tutelage.report.read import ArmRun, RunFolder, kept_names, read_fit
 from tutelage.report.summary import summarise, yields
 from tutelage.report.text import finite, number, percent, points, seconds
-from tutelage.report.writing import EXAMPLES, SHOWN_TEXTS, Written, written
+from tutelage.report.writing import EXAMPLES, SHOWN_TEXTS, Written, drift, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Content:
     """(arm, steps), the system's arm first."""
     preference: Preference | None
     written: Sequence[Written]
+    drift: str
     pairs: Sequence[Mapping[str, Any]]
     chains: Sequence[Link]
     fits: Sequence[Mapping[str, Any]]
@@ -56,7 +57,7 @@ def gather(run: RunFolder) -> Content:
         for p in (accuracy_plot(summary, m, chance=finite(run.task.get("chance"))), difference_plot(summary, m))
         if p
     ]
-    fits, probes = _fits(run, main), _probes(run, main)
+    fits, probes, sides = _fits(run, main), _probes(run, main), written(run, summary, main)
     return Content(
         run=run,
         summary=summary,
@@ -66,7 +67,8 @@ def gather(run: RunFolder) -> Content:
         claims=[words.claim_row(run, summary, c) for c in run.card.get("claims") or () if isinstance(c, Mapping)],
         yields=_yields(run, main),
         preference=preference(run, main),
-        written=written(run, summary, main),
+        written=sides,
+        drift=drift(sides),
         pairs=shown_pairs(first),
         chains=_chains(run, first),
         fits=fits,

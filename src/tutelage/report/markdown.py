@@ -105,6 +105,8 @@ def _written(c: Content) -> Iterator[str]:
         for w in c.written
     ]
     yield md_table(["arm", "examples", "words each", "different", "right answer", "ways of writing"], rows, right=(1, 2, 3, 4))
+    if c.drift:
+        yield md(c.drift)
     for w in c.written:
         yield f"### {md(w.title)}"
         if w.judged is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.measure.reliability import NOISE_BELOW, RELIABLE_FROM
 from tutelage.report.read import RunFolder
 from tutelage.report.summary import difference
 from tutelage.report.text import listed, percent, points, ratio
@@ -62,7 +63,8 @@ def reliability_in_words(note: Mapping[str, Any]) -> list[str]:
             "If the same drafts were scored again on other probes, the two scores would agree at "
             f"{ratio(within['corrected'])} among drafts of the same skill (1 is perfect, 0 is chance)"
             + (f", and at {ratio(overall['corrected'])} over all drafts" if overall.get("corrected") is not None else "")
-            + f". Verdict: {note.get('verdict', 'unknown')}."
+            + f". Verdict: {note.get('verdict', 'unknown')}"
+            + f" (below {NOISE_BELOW:.2f} counts as noise, from {RELIABLE_FROM:.2f} as reliable)."
         )
     elif note.get("reason"):
         out.append(f"{note['reason']} Verdict: {note.get('verdict', 'unknown')}.")

@@ -11,7 +11,7 @@ from tutelage.records import Example, Solution
 from tutelage.report import words
 from tutelage.report.read import ArmRun, RunFolder, kept_of_type, records
 from tutelage.report.styles import Styles, learn_styles, style_shares
-from tutelage.report.text import finite
+from tutelage.report.text import finite, percent
 
 SHOWN_TEXTS = 3
 """Texts per side, chains and pairs on a page: enough to see a habit, few enough to read."""
@@ -112,6 +112,18 @@ def _spread(examples: Sequence[Example]) -> list[Example]:
     for turn in range(SHOWN_TEXTS):
         picked += [group[turn] for _, group in sorted(by_skill.items()) if len(group) > turn]
     return picked[:SHOWN_TEXTS]
+
+
+def drift(sides: Sequence[Written]) -> str:
+    """The way of writing whose share differs most between the two sides, in a sentence; empty where there is nothing to say."""
+    if len(sides) != 2 or not sides[0].styles or not sides[1].styles:
+        return ""
+    before, after = dict(sides[0].styles), dict(sides[1].styles)
+    style = max(sorted({*before, *after}), key=lambda s: abs(after.get(s, 0.0) - before.get(s, 0.0)))
+    was, now = before.get(style, 0.0), after.get(style, 0.0)
+    if abs(now - was) < 0.05:
+        return f"Both write alike: no way of writing differs by 5 points or more between {sides[0].arm} and {sides[1].arm}."
+    return f"The largest change: '{style}' makes up {percent(now)} of what {sides[1].arm} was given, and {percent(was)} of {sides[0].arm}."
 
 
 def solutions_of(run: ArmRun) -> dict[str, Solution]:
