@@ -199,7 +199,7 @@ def _request(
     if seed and seeds:
         raise SettingsError("--seed and --seeds name the seeds twice", fix="use one of them")
     if seeds is not None and seeds < 1:
-        raise SettingsError("--seeds must be at least 1", got=seeds)
+        raise SettingsError("--seeds must be at least 1", got=seeds, fix="--seeds 3 runs the seeds 0, 1 and 2")
     if toy and preset not in (None, "toy"):
         raise SettingsError("--toy and --preset disagree", got=preset, fix="use one of them")
     return resolve_request(
@@ -224,7 +224,7 @@ def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
     for text in texts or ():
         name, sign, value = text.partition("=")
         if not sign or not name:
-            raise SettingsError(f"{option} takes NAME=VALUE", got=text)
+            raise SettingsError(f"{option} takes NAME=VALUE", got=text, fix=f"for example {option} NAME=8")
         pairs[name.strip()] = parse_value(value)
     return pairs
 
@@ -264,7 +264,8 @@ def main() -> int:
         if usage is None:
             raise
         # click's usage errors: unknown option, missing argument, wrong type
-        print(f"error: {usage()}", file=sys.stderr)
+        verb = getattr(getattr(error, "ctx", None), "command_path", "tutelage")
+        print(f"error: {usage()}\n  fix: '{verb} --help' shows what can be given", file=sys.stderr)
         return 2
     if code == INTERRUPTED:
         print("interrupted: what was answered is kept; the same command continues", file=sys.stderr)

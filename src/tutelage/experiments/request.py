@@ -84,7 +84,8 @@ def resolve_request(
     if not seeds:
         raise SettingsError("a run needs at least one seed", fix="--seed 0 or --seeds 3")
     if len(set(seeds)) != len(seeds):
-        raise SettingsError("a seed is named twice", got=list(seeds))
+        raise SettingsError("a seed is named twice", got=list(seeds), fix="name every seed once")
+    _check_roles(found, chosen, [role for role, name in (("teacher", teacher), ("student", student)) if name])
     preset = preset or ("laptop" if (student or "").startswith("bundled:") else "paper")
     if preset not in PRESETS:
         raise SettingsError("unknown preset", got=preset, fix=did_you_mean(preset, PRESETS))
@@ -143,15 +144,21 @@ def _arms(recipe: Recipe, arms: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(arms))
 
 
+def _check_roles(recipe: Recipe, arms: Sequence[str], named: Sequence[str]) -> None:
+    for name in arms:
+        arm: Arm = recipe.arms[name]
+        for role in arm.needs if arm.needs is not None else recipe.card.needs:
+            if role not in named:
+                raise SettingsError(
+                    f"recipe '{recipe.name}' needs a {role} (arm '{name}')", fix=f"--{role} MODEL, for example bundled:{role} or hf:DIR"
+                )
+
+
 def check_needs(recipe: Recipe, arms: Sequence[str], models: Mapping[str, tuple[ModelRef, ModelFacts]]) -> None:
     """Refuse, before anything is loaded, a role whose model lacks a capability that an arm needs."""
     for name in arms:
         arm: Arm = recipe.arms[name]
         for role, capabilities in (arm.needs if arm.needs is not None else recipe.card.needs).items():
-            if role not in models:
-                raise SettingsError(
-                    f"recipe '{recipe.name}' needs a {role} (arm '{name}')", fix=f"--{role} MODEL, for example bundled:{role} or hf:DIR"
-                )
             ref, facts = models[role]
             for capability in capabilities:
                 if capability not in CAPABILITIES:
@@ -175,28 +182,63 @@ def resolve_settings(recipe: Recipe, preset: str, overrides: Mapping[str, Any]) 
     tree = asdict(replace(recipe.settings(), **changes))
     for path, value in overrides.items():
         _put(recipe, tree, path, value)
+    _refuse_negative(recipe, tree, "")
     try:
-        return TypeAdapter(recipe.settings).validate_python(tree)
+        found: Any = TypeAdapter(recipe.settings).validate_python(tree)
     except ValidationError as wrong:
         first = wrong.errors()[0]
         where = ".".join(str(x) for x in first["loc"])
-        raise SettingsError(
-            f"setting '{where}' of recipe '{recipe.name}' cannot be used", got=first.get("input"), fix=first["msg"]
-        ) from wrong
+        hint = f"write a list as JSON, for example --set '{where}=[0, 1]'" if first["type"] == "tuple_type" else first["msg"]
+        raise SettingsError(f"setting '{where}' of recipe '{recipe.name}' cannot be used", got=first.get("input"), fix=hint) from wrong
+    _refuse_unread(recipe, tree, asdict(found), "")
+    return found
+
+
+def _refuse_negative(recipe: Recipe, here: Any, path: str) -> None:
+    """No recipe has a setting that may be below 0: they are counts, shares, rates and limits."""
+    if isinstance(here, dict):
+        for name, value in here.items():
+            _refuse_negative(recipe, value, f"{path}.{name}" if path else name)
+    elif isinstance(here, list | tuple):
+        for value in here:
+            _refuse_negative(recipe, value, path)
+    elif isinstance(here, int | float) and here < 0:
+        raise SettingsError(f"setting '{path}' of recipe '{recipe.name}' must not be negative", got=here, fix="give 0 or more")
+
+
+def _refuse_unread(recipe: Recipe, given: Any, read: Any, path: str) -> None:
+    """Names inside a nested setting that it does not have; validation passes over them."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        for name, value in given.items():
+            where = f"{path}.{name}" if path else name
+            if name not in read:
+                raise SettingsError(f"recipe '{recipe.name}' has no setting '{where}'", got=name, fix=did_you_mean(name, read))
+            _refuse_unread(recipe, value, read[name], where)
 
 
 def _put(recipe: Recipe, tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set one nested value. A part that is None so far (LoRA, say) is begun; of a part given as a whole the rest stays as it was."""
     *parents, last = path.split(".")
     here: Any = tree
     for name in parents:
         _must_know(recipe, here, path, name)
+        if here.get(name) is None:
+            here[name] = _Begun()
         here = here[name]
     _must_know(recipe, here, path, last)
-    here[last] = value
+    if isinstance(value, dict) and isinstance(here.get(last), dict):
+        for name, inner in value.items():
+            _put(recipe, tree, f"{path}.{name}", inner)
+    else:
+        here[last] = value
+
+
+class _Begun(dict[str, Any]):
+    """A part of which nothing was set before; which names it may hold shows when it is read."""
 
 
 def _must_know(recipe: Recipe, here: Any, path: str, name: str) -> None:
-    if not isinstance(here, dict) or name not in here:
+    if not isinstance(here, _Begun) and (not isinstance(here, dict) or name not in here):
         known = list(here) if isinstance(here, dict) else [f.name for f in fields(recipe.settings)]
         raise SettingsError(f"recipe '{recipe.name}' has no setting '{path}'", got=name, fix=did_you_mean(name, known))
 

@@ -58,6 +58,8 @@ def run_folder(request: Request, out: Path | None) -> Path:
     """The folder of this request: `runs/<recipe>-<id>` unless named; a named folder of another run is refused."""
     folder = out or Path(os.environ.get("TUTELAGE_RUNS", "runs")) / f"{request.recipe.name}-{request.id.split('-')[1][:10]}"
     held = folder / "run.json"
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError("the run folder named by --out is a file", got=folder, fix="name a folder, new or of this run")
     if held.exists():
         there = orjson.loads(held.read_bytes())["identity"]
         if there != orjson.loads(orjson.dumps(request.identity)):
@@ -79,6 +81,8 @@ def run_request(
     watch: Watch = unwatched,
 ) -> Outcome:
     """Run all arms under all seeds and write the report. Finished arms are not touched again; interrupted ones replay from the cache."""
+    if budget:
+        Budget.parse(budget)  # refused before anything is written
     folder = run_folder(request, out)
     _write_run(request, folder, command)
     todo = [seed for seed in request.seeds if any(not _journal(folder, seed, arm).done() for arm in request.arms)]

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from tutelage import steps
 from tutelage.card import Arm, Card, Claim
@@ -141,9 +141,9 @@ class Settings:
 
     prefer: bool = True
     """Whether steps 1-5 are run."""
-    align: str = "dpo"
+    align: Literal["dpo", "best_of_n", "in_context", "most_preferred", "nothing"] = "dpo"
     """What the preference is used for: `dpo`, `best_of_n`, `in_context`, `most_preferred`, or `nothing`."""
-    aligned: tuple[str, ...] = ("questions", "rationales")
+    aligned: tuple[Literal["questions", "rationales"], ...] = ("questions", "rationales")
     """What the aligned teacher writes in step 8; the original teacher writes the rest."""
     check_pairs: bool = False
     """Count a wrong draft as not liked before pairing."""

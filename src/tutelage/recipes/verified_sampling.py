@@ -14,7 +14,7 @@ Arms: verified, the same number of unverified draws, wrong ones only (control), 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tutelage import steps
 from tutelage.card import Arm, Card
@@ -55,7 +55,7 @@ class Settings:
     """Longest rationale; ours."""
     shots: tuple[int, ...] = (0, 3)
     """Numbers of demonstrations in evaluation; ours."""
-    keep: str = "right"
+    keep: Literal["right", "any", "wrong"] = "right"
     """What is trained on: `right`, `any` or `wrong`."""
     teach: bool = True
     """False leaves the student untouched."""
