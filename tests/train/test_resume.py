@@ -1,0 +1,32 @@
+"""A fit killed with SIGKILL and continued gives the weights of an undisturbed one, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from checkpoints import tiny_checkpoint
+
+HERE = Path(__file__).parent
+
+
+def test_killed_fits_continue_to_the_same_bits(tmp_path: Path) -> None:
+    student, teacher = tiny_checkpoint(tmp_path / "student"), tiny_checkpoint(tmp_path / "teacher", seed=1)
+    script = HERE / "kill_and_continue.py"
+    environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(student), str(teacher), str(tmp_path / "work")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(found) == ["dpo", "grpo", "on-policy", "sft"]
+    rows = [row for kind in found.values() for row in kind]
+    assert len(rows) == 12
+    for place, killed, nothing_written, first, same, left in rows:
+        assert killed
+        assert nothing_written
+        assert first == (place - 1) // 2 * 2 + 1  # the step after the last checkpoint that was written
+        assert same
+        assert left == []
