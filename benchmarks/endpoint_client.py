@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ENVS = ROOT / "build" / "benchmark-envs"
 PEERS = {
-    "openai": ("openai==2.*",),
+    "openai": ("openai==3.52.0",),
     # `requests` is used by distilabel and not declared by it.
     "distilabel": ("distilabel[openai]==1.5.3", "requests"),
 }

@@ -1,5 +1,6 @@
 """What an endpoint is asked, what is read from its replies, and what it says when something is wrong."""
 
+import gc
 import http.server
 import itertools
 import json
@@ -7,6 +8,8 @@ import os
 import socket
 import subprocess
 import threading
+import warnings
+import weakref
 
 import pytest
 
@@ -467,3 +470,28 @@ def test_proxies_of_the_environment_are_not_used_for_this_machine(stub, tmp_path
     with Place(tmp_path, stub.name()) as place:
         assert place.role.generate(questions(1), GREEDY)[0][0].error is None
     assert os.environ["http_proxy"]
+
+
+def test_a_back_end_that_is_forgotten_leaves_nothing_behind(stub):
+    def use():
+        backend = OpenAIBackend(ref_of(stub.name()), **QUICK)
+        assert backend.generate(questions(3), GREEDY)
+        return weakref.ref(backend)
+
+    before = {t.name for t in threading.enumerate()}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gone = use()
+        gc.collect()
+    assert gone() is None
+    assert {t.name for t in threading.enumerate()} == before
+    assert [str(w.message) for w in caught] == []
+
+
+def test_a_closed_back_end_can_be_used_again(backend):
+    one = backend()
+    first = one.generate(questions(2), GREEDY)
+    one.close()
+    one.close()
+    assert one.generate(questions(2), GREEDY) == first
+    assert one.models() == ["stub-model", "other-model"]

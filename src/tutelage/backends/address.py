@@ -83,6 +83,8 @@ class Address:
     """Further fields of the request, as JSON."""
     limit_field: str = ""
     """Name of the field for `max_tokens`; `max_completion_tokens` at OpenAI itself, else `max_tokens`."""
+    dialect: str = "english"
+    """Which wording of prompts the model was raised on; `folds` where the bundled teacher is served."""
     key_env: str = ""
     """Name of the environment variable that holds the key."""
     identity: str | None = None

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 import urllib.request
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,7 +45,60 @@ _WORDS = 300
 def facts_of(address: Address) -> ModelFacts:
     """What an endpoint can do, by its address alone."""
     can = {"generate", "embed"} | ({"score"} if address.score != "none" else set())
-    return ModelFacts(capabilities=frozenset(can), family="endpoint", chat_template=address.api == "chat")
+    return ModelFacts(capabilities=frozenset(can), family="endpoint", dialect=address.dialect, chat_template=address.api == "chat")
+
+
+class _Line:
+    """The thread, event loop and connections of one back end. Holds no reference to the back end, so that it can be told when that goes."""
+
+    def __init__(self, address: Address, headers: dict[str, str]) -> None:
+        self._address = address
+        self._headers = {"Content-Type": "application/json", "User-Agent": "tutelage"} | headers
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._loop is not None
+
+    def running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name=f"endpoint {self._address.host}", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    def session(self) -> aiohttp.ClientSession:
+        """Called on the line's own thread only."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+                timeout=aiohttp.ClientTimeout(total=self._address.timeout_s, sock_connect=self._address.connect_s),
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,  # it would also read passwords from ~/.netrc
+            )
+        return self._session
+
+    def shut(self) -> None:
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        self._loop = self._thread = None
+        closed = asyncio.run_coroutine_threadsafe(self._close(), loop)
+        if threading.current_thread() is thread:
+            closed.add_done_callback(lambda _: loop.stop())  # the last reference died on this very thread: nothing to wait for
+            return
+        closed.result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    async def _close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
 
 class OpenAIBackend:
@@ -63,9 +117,9 @@ class OpenAIBackend:
         self.patience = Patience(attempts=self.address.attempts, first_wait_s=self.address.backoff_s, silence_s=self.address.silence_s)
         self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._line = _Line(self.address, self._key.header())
+        # Whoever forgets `close` must not leave sockets and a thread behind.
+        weakref.finalize(self, self._line.shut)
         self._schemas: dict[str, dict[str, Any]] = {}
         self._proxy = _proxy_for(self.address)
 
@@ -118,7 +172,7 @@ class OpenAIBackend:
     # The pump's side: called from the caller's thread
 
     def send(self, asks: Sequence[Ask]) -> None:
-        self._running().call_soon_threadsafe(self._start, list(asks))
+        self._line.running().call_soon_threadsafe(self._start, list(asks))
 
     def collect(self, timeout_s: float) -> list[Outcome]:
         """All outcomes that have come; waits for the first."""
@@ -132,47 +186,23 @@ class OpenAIBackend:
 
     def cancel(self) -> list[Outcome]:
         """Stop whatever is under way. Returns the outcomes that had come and were not collected, and those that were cut off."""
-        if self._loop is None:
-            return []
-        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._line.running()).result()
         outcomes = []
         while not self._done.empty():
             outcomes.append(self._done.get_nowait())
         return outcomes
 
     def close(self) -> None:
-        """Close connections and end the thread."""
-        if self._loop is None or self._thread is None:
-            return
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = None
+        """Close connections and end the thread. What is under way is cut off."""
+        if self._line.is_open:
+            self.cancel()
+            self._line.shut()
 
     def models(self) -> list[str]:
         """What the endpoint says it serves; empty where it does not say."""
-        return asyncio.run_coroutine_threadsafe(self._models(), self._running()).result()
+        return asyncio.run_coroutine_threadsafe(self._models(), self._line.running()).result()
 
     # The endpoint's side: runs on its own thread
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name=f"endpoint {self.address.host}", daemon=True)
-            self._thread.start()
-        return self._loop
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(total=self.address.timeout_s, sock_connect=self.address.connect_s),
-                headers={"Content-Type": "application/json", "User-Agent": "tutelage"} | self._key.header(),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,  # it would also read passwords from ~/.netrc
-            )
-        return self._session
 
     def _start(self, asks: list[Ask]) -> None:
         loop = asyncio.get_running_loop()
@@ -186,12 +216,6 @@ class OpenAIBackend:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _shut(self) -> None:
-        await self._cancel_all()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def _attempt(self, ask: Ask) -> None:
         try:
@@ -272,13 +296,13 @@ class OpenAIBackend:
 
     async def _post(self, path: str, payload: dict[str, Any], *, base: str | None = None) -> tuple[int, Any, bytes]:
         url = (base if base is not None else self.address.base) + path
-        async with self._opened().post(url, data=orjson.dumps(payload), allow_redirects=False, proxy=self._proxy) as response:
+        async with self._line.session().post(url, data=orjson.dumps(payload), allow_redirects=False, proxy=self._proxy) as response:
             # Scrubbed before it is bound to any name: some servers quote the key, and tracebacks may show local variables.
             return response.status, response.headers, self._key.scrub_bytes(await response.read())
 
     async def _models(self) -> list[str]:
         try:
-            async with self._opened().get(self.address.base + "/models", allow_redirects=False, proxy=self._proxy) as response:
+            async with self._line.session().get(self.address.base + "/models", allow_redirects=False, proxy=self._proxy) as response:
                 rows = orjson.loads(await response.read())["data"] if response.status == 200 else []
                 return [str(row["id"]) for row in rows]
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, KeyError, TypeError):

@@ -319,7 +319,11 @@ class Pump:
         if ask.attempts >= patience.attempts or age_s > patience.row_s:
             tries = f"{ask.attempts} failed attempts" if ask.attempts >= patience.attempts else f"{age_s:.0f} s"
             if not self._succeeded or not isinstance(ask.job, Draw):
-                return EndpointError(f"endpoint {self.backend.where} did not answer", got=f"{outcome.reason} (after {tries})")
+                return EndpointError(
+                    f"endpoint {self.backend.where} did not answer",
+                    got=f"{outcome.reason} (after {tries})",
+                    fix="the server's own log may say why; a model without a chat template needs ?api=completions",
+                )
             row = {
                 "text": "",
                 "finish": "error",
