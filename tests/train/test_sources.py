@@ -1,4 +1,4 @@
-"""Sources: rollouts are the student's own, edits and rewards arrive in the window, mixtures keep their shares, choices follow the student."""
+"""Sources: rollouts are the student's own, edits and rewards reach the window, mixtures keep shares, choices follow the student."""
 
 from __future__ import annotations
 
