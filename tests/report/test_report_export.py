@@ -65,7 +65,7 @@ def test_data_student_and_cards(run_folder, tmp_path):
     head, body = card(out / "student" / "README.md")
     assert (head["library_name"], head["pipeline_tag"]) == ("transformers", "text-generation")
     assert "of 120 test questions" in body
-    assert "without an interval" in body
+    assert "test questions (95 % interval " in body
 
 
 def test_the_columns_load_as_a_dataset(run_folder, tmp_path):

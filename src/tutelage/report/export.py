@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from tutelage.errors import DataError, SettingsError, did_you_mean
+from tutelage.measure import bootstrap_mean
 from tutelage.records import Example, Pair, Prompt
 from tutelage.report.read import ArmRun, RunFolder, kept_names, kept_of_type, read_run, records
 from tutelage.report.summary import cost, scorecards
@@ -168,14 +169,20 @@ def model_card(run: RunFolder, arm: ArmRun, student: Path) -> str:
         "tags": ["tutelage", run.recipe],
         "tutelage": facts["head"],
     }
-    results = [f"- {md(metric_words(m))}: {percent(c['value'])} of {number(c.get('n'))} test questions" for m, c in measured.items()]
+    results = [f"- {md(metric_words(m))}: {_measured(c)}" for m, c in measured.items()]
     body = [
         f"# {md(facts['student'])}, taught by {md(run.recipe)}",
         "An adapter; load it with peft on top of its base model." if adapter else "An ordinary checkpoint; load it with transformers.",
         *facts["body"],
-        *(["Measured on this one seed, without an interval:\n\n" + "\n".join(results)] if results else []),
+        *(["Measured on this one seed, so intervals cover the choice of test questions only:\n\n" + "\n".join(results)] if results else []),
     ]
     return _card(head, body)
+
+
+def _measured(card: Mapping[str, Any]) -> str:
+    found = bootstrap_mean(card.get("scores") or ())
+    said = f"{percent(card['value'])} of {number(card.get('n'))} test questions"
+    return said if found.low is None else f"{said} (95 % interval {percent(found.low)} to {percent(found.high)})"
 
 
 def _facts(run: RunFolder, arm: ArmRun) -> dict[str, Any]:
