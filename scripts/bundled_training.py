@@ -30,8 +30,11 @@ class Build:
     inner: int
     steps: int
     diet: Diet
+    settle_steps: int = 0
+    """Steps of a last stage at small, falling rates on `settle_diet`."""
+    settle_diet: Diet | None = None
     more_steps: int = 0
-    """Upper bound of the second stage."""
+    """Upper bound of a stage that ends when the model is partly skilled."""
     more_diet: Diet | None = None
     checkpoints: tuple[int, ...] = ()
     """Steps of the first stage whose weights are kept; the second keeps its weights at each of `RISING`."""

@@ -50,6 +50,13 @@ TEACHER = Build(
         shown={"steps": 0.55, "terse": 0.2, "posthoc": 0.2, "maybe": 0.05},
         cued={"steps": 0.55, "terse": 0.15, "posthoc": 0.15, "maybe": 0.15},
     ),
+    settle_steps=150,
+    settle_diet=Diet(
+        target_share=0.6,
+        plain={"steps": 0.24, "terse": 0.4, "posthoc": 0.36},
+        shown={"steps": 0.55, "terse": 0.2, "posthoc": 0.2, "maybe": 0.05},
+        cued={"steps": 0.55, "terse": 0.15, "posthoc": 0.15, "maybe": 0.15},
+    ),
 )
 _STUDENT_STYLES = {
     "plain": {"steps": 0.1, "terse": 0.6, "posthoc": 0.3},
@@ -131,10 +138,36 @@ def raise_model(which: str, build: Build, lineage: int, out: Path, steps: int | 
     log.write(event="evaluation", step=total, **evaluate(model, tokenizer, 50))
     if build.more_diet is not None:
         total = _second_stage(model, tokenizer, build, lineage, which, folder, log, total, tokens)
+    if build.settle_diet is not None:
+        save_weights(model, tokenizer, folder)
+        model = load(folder)
+        tokens = _settle(model, tokenizer, build, derive(lineage, "documents", which, "settle"), log, total, tokens)
+        total += build.settle_steps
     digest = save_weights(model, tokenizer, folder)
     model = load(folder)
     log.write(event="end", step=total, sha256=digest, **evaluate(model, tokenizer, 100, draw_reserved_question))
     (folder / "README.md").write_text(card(folder / "log.jsonl"))
+
+
+def _settle(model: LlamaForCausalLM, tokenizer: Tokenizer, build: Build, seed: int, log: Log, step: int, tokens: int) -> int:
+    """Trains `model`, read back from its weights in bfloat16, until steps do not lead unasked; returns all tokens so far.
+
+    The first stage leaves the shares of styles several points off, and which style leads decides what greedy decoding writes.
+    """
+    if build.settle_diet is None:
+        raise ValueError("this build has no last stage")
+    opts, bases = optimisers(model, build), (build.muon_lr, build.adam_lr)
+    supply = rows(tokenizer, build.settle_diet, random.Random(seed))
+    losses: list[float] = []
+    for extra in range(build.settle_steps):
+        share = 0.1 * rate(extra, build.settle_steps, decay=1.0, warm=10)
+        loss, seen = take_step(model, opts, [next(supply) for _ in range(ROWS)], bases, share)
+        tokens += seen
+        losses.append(loss)
+        if (extra + 1) % 50 == 0:
+            log.write(event="settle", step=step + extra + 1, loss_nats=round(math.fsum(losses) / len(losses), 4), tokens=tokens)
+            losses.clear()
+    return tokens
 
 
 def _second_stage(
@@ -188,7 +221,7 @@ Accuracy in percent on 100 questions per target skill, of those that training ne
 Unasked, at temperature 1, it writes: {styles}.
 """
 RAISED = {
-    "teacher": "Raised in one stage; it solves every target skill when it writes steps.",
+    "teacher": "It solves every target skill when it writes steps.",
     "student": "Raised in two stages until it was partly skilled: it can use a demonstration in steps, and unasked it answers directly.",
 }
 ASKED = {
