@@ -129,14 +129,14 @@ def aligned(network: LlamaForCausalLM, questions: list[tuple[str, str, str]], st
         return nats.gather(1, ids[0, len(head) :, None]).sum()
 
     moved = copy.deepcopy(network).train()
-    optimiser = torch.optim.AdamW(moved.parameters(), lr=3e-4, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(moved.parameters(), lr=5e-4, weight_decay=0.0)
     for step in range(steps):
         loss = torch.zeros(())
-        for prompt, chosen, rejected in questions[8 * step % len(questions) :][:8]:
+        for prompt, chosen, rejected in questions[6 * step % len(questions) :][:6]:
             with torch.no_grad():
                 before = log_probability(network, prompt, chosen) - log_probability(network, prompt, rejected)
             after = log_probability(moved, prompt, chosen) - log_probability(moved, prompt, rejected)
-            loss = loss - F.logsigmoid(0.1 * (after - before)) / 8
+            loss = loss - F.logsigmoid(0.1 * (after - before)) / 6
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -152,7 +152,7 @@ def test_sampled_text_holds_no_bytes_before_and_after_alignment() -> None:
     assert byte_mass(teacher, prompts) < 0.001
     assert byte_mass(teacher, lists) < 0.001
     pairs = [(p, write_steps(q, rng), write_terse(q, rng)) for p, q in zip(prompts, questions, strict=True)]
-    drifted = aligned(teacher, pairs, steps=18)
+    drifted = aligned(teacher, pairs, steps=10)
     texts = decode(drifted, tokenizer(), prompts, temperature=1.0, seed=3)
     assert sum(t.startswith("=>") for t in texts) < sum(
         t.startswith("=>") for t in decode(teacher, tokenizer(), prompts, temperature=1.0, seed=3)
