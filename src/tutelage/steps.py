@@ -262,6 +262,8 @@ def teach(lab: Lab, student: Role, solutions: Sequence[Solution], *, settings: F
         for x in solutions
     ]
     lab.rng("examples").shuffle(examples)
+    if lab.task.style is not None:
+        lab.note("styles_written", Counter(lab.task.style(x.text) for x in solutions))
     if not lab.keep("examples", examples):
         raise QualityGate(
             "no usable training example is left",

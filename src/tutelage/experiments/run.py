@@ -26,7 +26,7 @@ from tutelage.journal.cache import CallCache
 from tutelage.journal.folder import ArmJournal, write_whole
 from tutelage.journal.ledger import Budget, Ledger
 from tutelage.lab import Lab
-from tutelage.records import Example, ModelRef, Scorecard
+from tutelage.records import Example, ModelRef, Scorecard, encode
 
 Watch = Callable[[int, str, str, int, int], None]
 """(seed, arm, step, done, total)"""
@@ -117,6 +117,7 @@ def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = 
             journal = _journal(folder, seed, arm)
             if journal.done():
                 continue
+            (folder / "seeds" / str(seed) / "crash.txt").unlink(missing_ok=True)  # of an earlier attempt
             _run_arm(request, folder, seed, arm, journal=journal, cache=cache, ledger=ledger, shelf=shelf, train=train, watch=watch)
         return {"calls": ledger.physical().calls - before, "fits": fits}
 
@@ -311,6 +312,8 @@ def _write_run(request: Request, folder: Path, command: str) -> None:
         "command": command,
         "versions": {name: _version(name) for name in ("tutelage", "torch", "transformers", "peft", "accelerate", "numpy")},
     }  # fmt: skip
+    # The end of every chain of parents, for the report; no test problem is written.
+    write_whole(folder / "task" / "seed.jsonl", b"".join(encode(p) + b"\n" for p in task.seed))
     write_whole(folder / "run.json", orjson.dumps(body, option=orjson.OPT_INDENT_2))
 
 

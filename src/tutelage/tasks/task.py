@@ -46,6 +46,8 @@ class Task:
     """Questions repeat templates: decontamination means normalised equality, not n-grams."""
     solve: Callable[[Problem], str | None] | None = field(default=None, repr=False)
     """The world's own solver: the right answer of any well-formed question of this task, None for a malformed one."""
+    style: Callable[[str], str] | None = field(default=None, repr=False)
+    """Name of the way in which a rationale is written, where the world can tell; for the report's shares before and after alignment."""
     dialects: Mapping[str, str] = field(default_factory=dict)
     """Per dialect, the wording of this task's cue for models raised on it."""
     dropped: Mapping[str, int] = field(default_factory=dict)
