@@ -94,7 +94,7 @@ def run_openai(url: str, calls: int, concurrency: int, folder: str) -> int:
     async def work() -> int:
         numbers = iter(range(calls))
         texts: list[str | None] = []
-        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=2) as client:
+        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=2, timeout=300.0) as client:
 
             async def worker() -> None:
                 for number in numbers:
@@ -204,11 +204,12 @@ def environment(peer: str) -> str:
     folder = ENVS / peer
     python = folder / "bin" / "python"
     stamp = folder / "complete"
-    if not stamp.exists():
+    wanted = "\n".join(PEERS[peer])
+    if not stamp.exists() or stamp.read_text() != wanted:
         print(f"making an environment for {peer} in {folder.relative_to(ROOT)} ...", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEERS[peer]], check=True)
-        stamp.write_text("\n".join(PEERS[peer]))
+        stamp.write_text(wanted)
     shown = subprocess.run([str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True)
     version = next(row["version"] for row in json.loads(shown.stdout) if row["name"] == peer)
     print(f"{peer} {version}")
