@@ -21,10 +21,9 @@ from tutelage.train.batch import Batch
 from tutelage.train.feeds import Site, decode_group, encode_group
 from tutelage.train.loop import fit
 from tutelage.train.mixing import DomainsFeed, group_losses
-from tutelage.train.opening import context_of, open_student
 from tutelage.train.oracle import log_probs
 from tutelage.train.window import Group, Window
-from windows import examples, off
+from windows import examples, off, opened_site
 
 PROMPTS = [e.prompt for e in examples()]
 
@@ -33,11 +32,7 @@ PROMPTS = [e.prompt for e in examples()]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tiny_checkpoint(tmp_path_factory.mktemp("m") / "student")
     settings = FitSettings(lr=1e-3, batch=4, steps=12)
-    opened, network = open_student(folder, settings, device=torch.device("cpu"))
-    context = context_of(opened, settings)
-    return Site(
-        network=network, digest=opened.digest, model=folder, rendering=opened.rendering, settings=settings, seed=0, context_tokens=context
-    )
+    return opened_site(folder, settings)
 
 
 def first(source: OnPolicy | Replay | Mixture | Domains | Selected, site: Site) -> Window:

@@ -12,7 +12,7 @@ import torch
 
 from tutelage.engine.digest import facts_of, inspect_folder
 from tutelage.engine.loading import OpenModel, no_bars, open_model
-from tutelage.engine.rendering import open_rendering
+from tutelage.engine.rendering import Rendering, open_rendering
 from tutelage.errors import CapabilityError, DataError
 from tutelage.train.network import Network
 from tutelage.train.settings import FitSettings, Lora
@@ -77,9 +77,15 @@ def _open_classifier(model: ModelPath, settings: FitSettings, device: torch.devi
             use_safetensors=True,
         )
     rendering = open_rendering(folder)
-    if module.config.pad_token_id is None:
-        module.config.pad_token_id = rendering.eos_id  # batches elsewhere find a row's last token by it
+    module.config.pad_token_id = _padding(rendering)
     return OpenModel(module=module.to(device).eval(), rendering=rendering, folder=folder, device=device, dtype=torch.float32)
+
+
+def _padding(rendering: Rendering) -> int | None:
+    """By this id transformers finds a row's last token in a batch, so it must never be a row's last token: not the end of text."""
+    tokenizer = rendering.tokenizer
+    ids = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
+    return next((i for i in ids if i is not None and i not in rendering.stop_ids), None)
 
 
 @contextmanager
