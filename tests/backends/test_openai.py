@@ -1,15 +1,18 @@
 """What an endpoint is asked, what is read from its replies, and what it says when something is wrong."""
 
+import dataclasses
 import gc
 import http.server
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
 import warnings
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -495,3 +498,17 @@ def test_a_closed_back_end_can_be_used_again(backend):
     one.close()
     assert one.generate(questions(2), GREEDY) == first
     assert one.models() == ["stub-model", "other-model"]
+
+
+def test_the_guide_names_the_options_and_keys_that_there_are():
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "endpoints.md").read_text()
+    rows = [line.split("|")[1:-1] for line in guide.splitlines() if line.startswith("| ") and "`" in line]
+    options = {word for cells in rows if len(cells) == 3 for word in re.findall(r"`(\w+)`", cells[0])}
+    silent = {"connect_s", "backoff_s", "silence_s", "texts", "limit_field"}
+    assert options | silent == {f.name for f in dataclasses.fields(Address)} - {"model", "base"}
+    assert not options & silent
+    keys = {cells[0].strip(): cells[1].strip(" `") for cells in rows if len(cells) == 2 and cells[1].strip(" `").endswith("_KEY")}
+    for host, name in keys.items():
+        if " " not in host:
+            assert Address.parse(f"openai:m@https://{host}/v1").key_name == name
+    assert len(keys) == 12
