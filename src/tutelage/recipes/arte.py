@@ -164,8 +164,8 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    drafts=30, validation=40, probes=12, response_shots=(0, 1), question_pairs=8, min_margin=0.2,
-    dpo=FitSettings(lr=3e-4, batch=16, epochs=8, schedule="cosine", warmup=0.1), dpo_nll=0.2,
+    drafts=30, validation=40, probes=12, response_shots=(0, 1), question_pairs=4, min_margin=0.2,
+    dpo=FitSettings(lr=3e-4, batch=16, epochs=5, schedule="cosine", warmup=0.1), dpo_nll=0.2,
     rationale_temperature=1.0, tailored=90, sft=FitSettings(lr=4e-3, batch=8, epochs=6, schedule="linear", warmup=0.03),
     question_tokens=160, rationale_tokens=48, shots=(0, 1),
 )  # fmt: skip
