@@ -245,14 +245,17 @@ def _print_json(value: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: exit codes are those of `errors` (2 usage, 3 budget, 4 quality gate, 5 missing, 130 interrupted)."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(standalone_mode=False)  # what a command raised as `typer.Exit`, also for Ctrl-C; None where it just ended
+        code = app(
+            typed, prog_name="tutelage", standalone_mode=False
+        )  # what a command raised as `typer.Exit`, also for Ctrl-C; None where it just ended
     except TutelageError as error:
         print(f"error: {error}", file=sys.stderr)
         if isinstance(error, BudgetExhausted):
-            print(f"continue with a larger --budget: {shlex.join(['tutelage', *sys.argv[1:]])}", file=sys.stderr)
+            print(f"continue with a larger --budget: {shlex.join(['tutelage', *typed])}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
