@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import unescape
 
 from tutelage.prompts.dialects import Dialect
 from tutelage.records import Problem, Prompt
@@ -52,6 +51,8 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def _unescape(text: str) -> str:
+    from xml.sax.saxutils import unescape  # brings in a web client; listing recipes must not pay for it
+
     return unescape(text, {"&quot;": '"', "&apos;": "'", "&#39;": "'"})
 
 

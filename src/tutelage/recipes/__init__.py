@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tutelage.card import Arm, Card
 from tutelage.errors import SettingsError, did_you_mean
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "tutelage.recipes"
 PARTS = ("CARD", "Settings", "LAPTOP", "TOY", "ARMS", "run")
 
 
@@ -30,13 +35,25 @@ class Recipe:
 def _paths() -> dict[str, str]:
     """Recipe name -> module path. A file `verified_sampling.py` is the recipe `verified-sampling`."""
     found = {m.name.replace("_", "-"): f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
-    for entry in entry_points(group="tutelage.recipes"):
+    for entry in _outside():
         if entry.name in found:
             raise SettingsError(
                 "two recipes have one name", got=f"{entry.name} of {entry.value}", fix="rename the entry point of your package"
             )
         found[entry.name] = entry.value
     return found
+
+
+def _outside() -> Iterable[EntryPoint]:
+    """Entry points of other packages. Reading all packages' metadata takes a tenth of a second, so it is done only where some
+    installed package names the group at all."""
+    for folder in map(Path, sys.path):
+        for file in folder.glob("*.dist-info/entry_points.txt"):
+            if f"[{GROUP}]" in file.read_text(encoding="utf-8", errors="replace"):
+                from importlib.metadata import entry_points
+
+                return entry_points(group=GROUP)
+    return ()
 
 
 def recipe_names() -> list[str]:
