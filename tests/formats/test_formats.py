@@ -40,8 +40,8 @@ def examples(draw, prompt):
     completion = draw(said)
     spans = ((0, len(completion), 0.5),) if draw(st.booleans()) else ()
     return Example(
-        prompt=draw(prompt), completion=completion, spans=spans, weight=draw(st.sampled_from([1.0, 0.25])), label=draw(st.sampled_from([None, 3])),
-        context=draw(contexts),
+        prompt=draw(prompt), completion=completion, spans=spans, weight=draw(st.sampled_from([1.0, 0.25])),
+        label=draw(st.sampled_from([None, 3])), context=draw(contexts),
     )  # fmt: skip
 
 
@@ -284,7 +284,8 @@ def test_validation_names_every_bad_row_with_its_line_and_a_way_out(tmp_path):
 def test_validation_of_repeats_ids_and_mixed_columns(tmp_path):
     path = tmp_path / "x.jsonl"
     rows = [
-        {"prompt": "a", "completion": "b", "id": 1}, {"prompt": "c", "completion": "d", "id": 1}, {"prompt": "e", "completion": "f", "id": "1"},
+        {"prompt": "a", "completion": "b", "id": 1}, {"prompt": "c", "completion": "d", "id": 1},
+        {"prompt": "e", "completion": "f", "id": "1"},
         {"prompt": [{"role": "user", "content": "g"}], "completion": "h", "id": 2},
     ]  # fmt: skip
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(map(json.dumps, rows)).encode())

@@ -137,3 +137,25 @@ def test_options_of_every_published_layout():
     assert bbh.options_of("q\nOptions:\n- valid \n- invalid") == ("valid", "invalid")
     assert bbh.options_of("no options", ("Yes", "No")) == ("Yes", "No")
     assert len(bbh.KINDS) == 27
+
+
+@needs_data
+def test_every_row_of_clinc150():
+    task = open_task("clinc150")
+    rows = rows_of(task)
+    labels = sorted({p.answer for p in rows})
+    assert len(labels) == 151
+    assert len(rows) == 23_700 - 5
+    assert task.dropped == {
+        "train: stands in validation too": 1, "train: stands in validation too, with another answer": 2,
+        "train: stands in test too, with another answer": 2,
+    }  # fmt: skip
+    assert (len(task.seed), len(task.validation), len(task.test)) == (302, 3100, 5500)
+    assert len({same_question(p) for p in rows}) == len(rows)
+    for number, problem in enumerate(rows):
+        assert task.verify(problem, FORMS[number % len(FORMS)].format(problem.answer)).right
+        for step in (1, 1 + number % 149, 150):
+            wrong = labels[(labels.index(problem.answer) + step) % len(labels)]
+            assert task.verify(problem, f"<ans>{wrong}</ans>").score == 0
+    assert not task.verify(rows[0], "").parsed
+    assert len(rows_of(open_task("clinc150", {"oos": "no"}))) == 22_500 - 5

@@ -20,7 +20,9 @@ _FAMILIES = {
     "gsm8k": "tutelage.tasks.gsm8k",
     "bbh": "tutelage.tasks.bbh",
     "bbhlike": "tutelage.tasks.bbhlike",
+    "clinc150": "tutelage.tasks.clinc150",
     "file": "tutelage.tasks.file",
+    "hub": "tutelage.tasks.hub",
 }
 """First part of the name to the module with `load(name, options)` and `names()`."""
 

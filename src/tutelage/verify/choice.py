@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from tutelage.records import Problem, Verdict
 from tutelage.verify.exact import plain
@@ -40,10 +41,10 @@ def place_of(value: str, choices: tuple[str, ...], *, lettered: bool = True) -> 
     """Index of the option that `value` names; None with the reason where it names none or several."""
     value = tidy(value)
     wanted = plain(value)
-    texts = [plain(option) for option in choices]
+    texts, has_letters = _options(choices)
     if wanted in texts:
         return (texts.index(wanted), "") if texts.count(wanted) == 1 else (None, "two options have this text")
-    lettered = lettered and not any(_LETTERED.match(option) for option in choices)
+    lettered = lettered and has_letters
     letters = {_index(letter) for letter in _PARENTHESISED.findall(value)} if lettered else set()
     letters = {letter for letter in letters if letter < len(choices)}
     if len(letters) > 1:
@@ -68,6 +69,12 @@ def place_of(value: str, choices: tuple[str, ...], *, lettered: bool = True) -> 
     return None, "several options are named" if mentioned else "no option is named"
 
 
+@lru_cache(maxsize=4096)
+def _options(choices: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """The options as they are compared, and whether letters can stand for them (not where the options are letters themselves)."""
+    return tuple(plain(option) for option in choices), not any(_LETTERED.match(option) for option in choices)
+
+
 def _index(letter: str) -> int:
     return ord(letter.upper()) - ord("A")
 
@@ -75,7 +82,7 @@ def _index(letter: str) -> int:
 def _last_letter(text: str, choices: tuple[str, ...]) -> int | None:
     """The option whose letter alone, in parentheses, stands in the last line."""
     lines = text.strip().splitlines()
-    if not lines or any(_LETTERED.match(option) for option in choices):
+    if not lines or not _options(choices)[1]:
         return None
     letters = {_index(letter) for letter in _PARENTHESISED.findall(lines[-1])} | {
         _index(m[1]) for m in [_LETTERED.match(tidy(lines[-1]))] if m
@@ -86,7 +93,7 @@ def _last_letter(text: str, choices: tuple[str, ...]) -> int | None:
 
 def _named_like(answer: str, place: int, choices: tuple[str, ...]) -> str:
     """Option `place` in the form of `answer`: `(B)`, `B`, or the option's text."""
-    if plain(answer) not in [plain(option) for option in choices] and _LETTERED.match(answer.strip()):
+    if plain(answer) not in _options(choices)[0] and _LETTERED.match(answer.strip()):
         letter = chr(ord("A") + place)
         return f"({letter})" if answer.strip().startswith("(") else letter
     return choices[place]

@@ -41,6 +41,7 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _ARROWS = ("=>", "⇒", "->", "→")
+_WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}")
 _QUOTES = "\"'`“”‘’«»"
 
 
@@ -69,7 +70,7 @@ def tidy(value: str) -> str:
     """Without outer white space, Markdown emphasis, maths dollars, quotes and a full stop at the end."""
     before = None
     value = value.strip()
-    if len(value) > TIDY_LIMIT:
+    if len(value) > TIDY_LIMIT or (value[:1].isalnum() and value[-1:].isalnum()):
         return value
     while value != before:
         before = value
@@ -81,7 +82,7 @@ def tidy(value: str) -> str:
             value = value[1:-1].strip()
         if len(value) > 1 and value[0] in _QUOTES and value[-1] in _QUOTES:
             value = value[1:-1].strip()
-        wrapped = re.fullmatch(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}", value)
+        wrapped = _WRAPPED.fullmatch(value)
         if wrapped:
             value = wrapped[1].strip()
         value = value.rstrip(".,;:!。").rstrip()
