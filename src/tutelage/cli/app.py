@@ -23,6 +23,9 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 
+cache = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The answers that were paid for: what is there, export, import.")
+app.add_typer(cache, name="cache")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 TaskName = Annotated[str, typer.Option("--task", help="folds/*, gsm8k, bbh/NAME, file:PATH, ...")]
 Teacher = Annotated[str | None, typer.Option("--teacher", help="bundled:teacher, hf:DIR, openai:MODEL@URL, recorded:FILE")]
@@ -179,15 +182,144 @@ def export(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """What is installed and reachable here, and what that allows."""
-    from tutelage.cli.doctor import examine, print_findings
+def doctor(
+    losses: Annotated[
+        list[str] | None, typer.Option("--losses", help="A model, or a student and a teacher (twice): check the losses on them.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What is installed and reachable here; with --losses the invariances of the losses on your own models."""
+    from tutelage.cli.doctor import check_losses, examine, print_findings, print_losses
 
+    if losses:
+        found = check_losses(losses)
+        if as_json:
+            _print_json(found)
+        else:
+            print_losses(found)
+        if not found["passed"]:
+            raise typer.Exit(1)
+        return
     findings = examine()
     if as_json:
         _print_json(findings)
     else:
         print_findings(findings)
+
+
+@app.command()
+def convert(
+    source: Path,
+    target: Path,
+    to: Annotated[str | None, typer.Option("--to", help="Shape to write; the source's own by default.")] = None,
+    shape: Annotated[str | None, typer.Option("--from", help="Shape to read; told from the columns by default.")] = None,
+) -> None:
+    """Rewrite a data file in another shape (TRL's, alpaca, sharegpt) or container (JSONL, Parquet); lossy conversions are refused."""
+    from tutelage.formats import convert as convert_file
+
+    found, written, rows = convert_file(source, target, to=to, shape=shape)
+    print(f"{target}: {rows:,} rows, {found} -> {written}")
+
+
+@app.command()
+def validate(
+    file: Path,
+    shape: Annotated[str | None, typer.Option("--as", help="Shape to expect; told from the columns by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What is wrong in a data file, row by row, and what would fix it."""
+    from dataclasses import asdict
+
+    from tutelage.formats import validate as validate_file
+
+    found = validate_file(file, shape=shape)
+    if as_json:
+        _print_json({**asdict(found), "ok": found.ok})
+    else:
+        print(f"{found.path}: {found.good:,} of {found.rows:,} rows can be used, shape {found.shape or 'not recognised'}")
+        for kind, count in found.counts:
+            print(f"  {count:,} x {kind}")
+        for problem in found.problems:
+            print(f"  {problem}")
+        for note in found.notes:
+            print(f"  note: {note}")
+    if not found.ok:
+        raise typer.Exit(2)
+
+
+@cache.command("stats")
+def cache_stats(as_json: Json = False) -> None:
+    """How many answers, of which models, how large."""
+    from dataclasses import asdict
+
+    with _open_cache() as held:
+        found = asdict(held.stats())
+    if as_json:
+        _print_json(found)
+    else:
+        for name, value in found.items():
+            if isinstance(value, dict):
+                print(f"{name}:")
+                print("\n".join(f"  {count:>9,}  {what}" for what, count in sorted(value.items(), key=lambda x: -x[1])))
+            else:
+                print(f"{name}: {value}")
+
+
+@cache.command("verify")
+def cache_verify() -> None:
+    """Whether every row is readable and hashes to its own key."""
+    with _open_cache() as held:
+        findings = held.verify()
+    print("\n".join(findings) or "every row is readable and hashes to its own key")
+    if findings:
+        raise typer.Exit(1)
+
+
+@cache.command("prune")
+def cache_prune(
+    model: Annotated[str | None, typer.Option("--model", help="Answers of this model name only.")] = None,
+    older_than_days: Annotated[float | None, typer.Option("--older-than-days", min=0)] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Rows that hold a failure, so that the next run asks again.")] = False,
+    broken: Annotated[bool, typer.Option("--broken", help="Rows that cannot be read.")] = False,
+) -> None:
+    """Delete the answers that fulfil every condition given."""
+    if model is None and older_than_days is None and not errors and not broken:
+        raise SettingsError(
+            "cache prune needs a condition", fix="--model, --older-than-days, --errors or --broken; to drop all, delete the file"
+        )
+    with _open_cache() as held:
+        seconds = None if older_than_days is None else older_than_days * 86_400
+        print(f"{held.prune(model=model, older_than_s=seconds, errors=errors, broken=broken):,} answers deleted")
+
+
+@cache.command("export")
+def cache_export(
+    file: Path,
+    model: Annotated[str | None, typer.Option("--model", help="Answers of this model name only.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="generate, score or embed.")] = None,
+) -> None:
+    """Write the answers as JSONL or Parquet; `recorded:FILE` plays them back with the network off."""
+    from tutelage.journal.export import export_cache
+
+    with _open_cache() as held:
+        print(f"{file}: {export_cache(held, file, model=model, kind=kind):,} answers")
+
+
+@cache.command("import")
+def cache_import(file: Path) -> None:
+    """Take in answers that another workspace exported; what is there already stays."""
+    from tutelage.journal.export import import_cache
+
+    with _open_cache() as held:
+        new, known = import_cache(held, file)
+    print(f"{new:,} answers taken in, {known:,} were there already")
+
+
+def _open_cache() -> Any:
+    from tutelage.experiments.run import cache_path
+    from tutelage.journal.cache import CallCache
+
+    return CallCache(cache_path())
 
 
 def _request(

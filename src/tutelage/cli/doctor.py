@@ -101,3 +101,30 @@ def _accelerator() -> str:
     if Path("/dev/kfd").exists():
         return "AMD GPU"
     return "none (CPU)"
+
+
+def check_losses(names: list[str]) -> dict[str, Any]:
+    """The invariances on a student, or a student and a teacher, given as model names. Loads both."""
+    from tutelage import backends
+    from tutelage.errors import CapabilityError, SettingsError
+    from tutelage.train.doctor import losses_table
+
+    if len(names) > 2:
+        raise SettingsError("--losses takes a student, or a student and a teacher", got=", ".join(names))
+    refs = [backends.resolve(name) for name in names]
+    for ref in refs:
+        if ref.path is None or "train" not in backends.facts(ref).capabilities:
+            raise CapabilityError("losses need models whose weights are local", got=ref.name, fix="bundled:student, hf:DIR")
+    table = losses_table(*(Path(str(ref.path)) for ref in refs))
+    rows = [{"objective": c.objective, "check": c.check, "measured": c.measured, "bar": c.bar, "passed": c.passed} for c in table.checks]
+    return {"models": names, "passed": table.passed, "checks": rows, "notes": list(table.notes)}
+
+
+def print_losses(found: dict[str, Any]) -> None:
+    print("Relative differences that theory says are nothing, on " + " and ".join(found["models"]))
+    width = max(len(row["objective"]) for row in found["checks"])
+    for row in found["checks"]:
+        verdict = "ok  " if row["passed"] else "FAIL"
+        print(f"{verdict} {row['objective']:<{width}}  {row['measured']:.1e} (at most {row['bar']:.0e})  {row['check']}")
+    for note in found["notes"]:
+        print(f"note: {note}")
