@@ -18,7 +18,7 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -65,6 +65,25 @@ class Build:
     adam_lr: float = 3.6e-3
     decay: float = 0.4
     """Share of the steps at the end over which both rates fall to zero in a line."""
+    horizon: int = 0
+    """Where that line ends, if the first stage is left before."""
+    more_steps: int = 0
+    """Of a second stage with other shares, whose rates fall to zero in a line from half their height."""
+    more_skills: Mapping[str, float] = field(default_factory=dict)
+
+    def skills_at(self, step: int) -> Mapping[str, float]:
+        return self.skills if step < self.steps else self.more_skills
+
+    def closes_at(self, step: int) -> bool:
+        """A first stage that a second one follows leaves out the closing sentence of tracking. This is how the teacher came about: at the
+        end of its first stage every state was right and the answer, read off in one look, mostly a guess."""
+        return step >= self.steps or not self.more_steps
+
+    def rate_at(self, step: int) -> float:
+        """Share of the full learning rates at `step`, counted from 0."""
+        if step < self.steps:
+            return rate(step, self.horizon or self.steps, self.decay)
+        return 0.5 * rate(step - self.steps, self.more_steps, 1.0)
 
 
 WEB, BOOLEAN, NAVIGATE, TRACKING, COUNTING = world.SKILLS
@@ -74,9 +93,12 @@ BUILDS = {
         layers=4,
         heads=4,
         inner=256,
-        steps=3300,
+        steps=1500,
+        horizon=1700,
         documents=20,
         skills={WEB: 0.22, BOOLEAN: 0.16, NAVIGATE: 0.24, TRACKING: 0.14, COUNTING: 0.24},
+        more_steps=250,
+        more_skills={WEB: 0.12, BOOLEAN: 0.14, NAVIGATE: 0.22, TRACKING: 0.4, COUNTING: 0.12},
     ),
     "student": Build(width=64, layers=3, heads=4, inner=176, steps=1100, documents=20, skills={BOOLEAN: 0.3, NAVIGATE: 0.4, COUNTING: 0.3}),
 }
@@ -156,8 +178,9 @@ Document = tuple[list[int], list[float]]
 """Ids and the weight of each as a target."""
 
 
-def draw_document(rng: random.Random, tokenizer: Tokenizer, build: Build) -> Document:
-    skill = rng.choices(list(build.skills), weights=list(build.skills.values()))[0]
+def draw_document(rng: random.Random, tokenizer: Tokenizer, build: Build, step: int = 0) -> Document:
+    skills = build.skills_at(step)
+    skill = rng.choices(list(skills), weights=list(skills.values()))[0]
     shown = 1 if rng.random() < build.two else 0
     ids: list[int] = []
     weights: list[float] = []
@@ -167,7 +190,9 @@ def draw_document(rng: random.Random, tokenizer: Tokenizer, build: Build) -> Doc
         part = tokenizer.encode(("\n\n" if ids else "") + prompt).ids
         ids += part
         weights += [QUESTION_WEIGHT] * len(part)
-        part = tokenizer.encode(world.write_steps(question)).ids + ([tokenizer.token_to_id(EOS)] if last else [])
+        part = tokenizer.encode(world.write_steps(question, closing=build.closes_at(step))).ids + (
+            [tokenizer.token_to_id(EOS)] if last else []
+        )
         ids += part
         weights += [1.0] * len(part)
     asked = [0.0 if w < 1 and rng.random() >= QUESTION_SHARE else w / (QUESTION_SHARE if w < 1 else 1) for w in weights]
@@ -368,7 +393,8 @@ def raise_model(
     opts, bases = optimisers(model, build), (build.muon_lr, build.adam_lr)
     folder = out / f"bbh_{which}"
     folder.mkdir(parents=True, exist_ok=True)
-    state, total = out / f"{which}.state.safetensors", steps or build.steps
+    build = replace(build, steps=steps or build.steps)
+    state, total = out / f"{which}.state.safetensors", build.steps + build.more_steps
     first, tokens = load_state(state, model, opts) if resume and state.exists() else (0, 0)
     log = folder / "log.jsonl"
     if not first:
@@ -386,8 +412,8 @@ def raise_model(
         if step == stop:
             return
         rng = stream(lineage, "bbh documents", which, step)
-        documents = [draw_document(rng, tokenizer, build) for _ in range(build.documents)]
-        loss, seen = take_step(model, opts, documents, bases, rate(step, total, build.decay))
+        documents = [draw_document(rng, tokenizer, build, step) for _ in range(build.documents)]
+        loss, seen = take_step(model, opts, documents, bases, build.rate_at(step))
         tokens += seen
         losses.append(loss)
         if (step + 1) % 50 == 0:
@@ -406,7 +432,7 @@ def raise_model(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--which", choices=tuple(BUILDS), required=True)
-    parser.add_argument("--steps", type=int, help="default: what the package ships")
+    parser.add_argument("--steps", type=int, help="of the first stage (default: what the package ships)")
     parser.add_argument("--lineage", type=int, default=0, help="another number gives other start weights and other documents")
     parser.add_argument("--resume", action="store_true", help="go on from the state that an earlier run left in --out")
     parser.add_argument("--out", type=Path, required=True)

@@ -98,6 +98,7 @@ def test_worked_solutions_are_right_and_slips_are_found(skill: str) -> None:
         assert answer == world.solve(question.text, skill)
         wrong = rng.choice([a for a in ("Yes", "No", "True", "False", "(A)", "(B)", "(C)", "77") if a != answer])
         assert len(world.trace_errors(question.text, f"{steps}{world.ANSWER}{wrong}", skill)) == 1
+        assert bool(world.trace_errors(question.text, world.write_steps(question, closing=False), skill)) == (skill == TRACKING)
         assert world.trace_errors(question.text, steps, skill) == ("there is no answer",)
         shorter = " ".join(steps.split(" ")[:-1]) if skill == BOOLEAN else steps.rpartition(". ")[0] + "."
         assert world.trace_errors(question.text, f"{shorter}{world.ANSWER}{answer}", skill)

@@ -76,12 +76,13 @@ def solve(text: str, skill: str = "") -> str | None:
     return None if question is None else SKILLS[question.skill].answer(question, states(question)[-1])
 
 
-def write_steps(question: Question) -> str:
-    """The worked solution."""
+def write_steps(question: Question, *, closing: bool = True) -> str:
+    """The worked solution; without its closing sentence where `closing` is False."""
     skill = SKILLS[question.skill]
     found = states(question)
     steps = " ".join(skill.step.format(given=g, state=s) for g, s in zip(question.given, found, strict=True))
-    return f"{steps}{ANSWER}{skill.answer(question, found[-1])}"
+    last = skill.closing(question, found[-1]) if closing else ""
+    return f"{steps}{' ' if last else ''}{last}{ANSWER}{skill.answer(question, found[-1])}"
 
 
 def trace_errors(text: str, solution: str, skill: str = "") -> tuple[str, ...]:
@@ -97,11 +98,12 @@ def trace_errors(text: str, solution: str, skill: str = "") -> tuple[str, ...]:
     if not mark:
         return ("there is no answer",)
     steps = kind.split(body.strip())
-    if len(steps) != len(question.given):
-        return (f"{len(steps)} steps for {len(question.given)} instructions",)
+    closes = 1 if kind.closing(question, states(question)[-1]) else 0
+    if len(steps) != len(question.given) + closes:
+        return (f"{len(steps) - closes} steps for {len(question.given)} instructions",)
     errors: list[str] = []
     state = question.start
-    for step, given in zip(steps, question.given, strict=True):
+    for step, given in zip(steps, question.given, strict=False):
         head, tail = kind.step.split("{state}")
         head = head.format(given=given)
         if not (step.startswith(head) and step.endswith(tail)):
@@ -114,6 +116,8 @@ def trace_errors(text: str, solution: str, skill: str = "") -> tuple[str, ...]:
         if not kind.is_state(written):
             return tuple(errors)
         state = written
+    if closes and steps[-1] != kind.closing(question, state):
+        errors.append(f"'{steps[-1]}' should be '{kind.closing(question, state)}'")
     if answer.strip() != kind.answer(question, state):
         errors.append(f"answer '{answer.strip()}' does not follow from the last state '{state}'")
     return tuple(errors)

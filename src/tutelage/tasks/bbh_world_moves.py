@@ -311,6 +311,12 @@ def _exchange(question: Question, state: str, given: str) -> str | None:
     return " ".join(f"{person} {letter}" for person, letter in held.items())
 
 
+def _look_up(question: Question, state: str) -> str:
+    """Naming the person first makes two short looks of a long one: who is asked for stands far up in the question."""
+    letter = _held_by(question, state).strip("()")
+    return f"{question.asked} has {letter}."
+
+
 def _held_by(question: Question, state: str) -> str:
     found = _HELD.fullmatch(state)
     return "" if found is None else f"({found[1 + PEOPLE.index(question.asked)]})"
@@ -328,6 +334,7 @@ TRACKING = Skill(
     advance=_exchange,
     is_state=lambda state: _HELD.fullmatch(state) is not None,
     answer=_held_by,
+    closing=_look_up,
     step="{given}: {state}.",
     split=lambda body: re.findall(r"[^.]+\.", body.replace(". ", ".")),
     words=lambda: (*PEOPLE, *_ORDER, *_scene_words(), "a", "and", "Options", "A", "B", "C"),

@@ -41,6 +41,8 @@ class Skill:
     """The steps of a written solution, each as it stands."""
     words: Callable[[], tuple[str, ...]]
     """Words, without spaces, that should be one token."""
+    closing: Callable[[Question, str], str] = lambda question, state: ""
+    """(question, last state) -> a sentence between the last step and the answer; empty where the answer is the state itself."""
     choices: tuple[str, ...] = ()
     """What an answer can be, where the options are the same in every question."""
 
