@@ -124,7 +124,10 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         style=style_of,
         dialects={"folds": skills[0]} if len(skills) == 1 else {},
         options=dict(options),
-        **splits,
+        seed=splits["seed"],
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
     )
 
 
