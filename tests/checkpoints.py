@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ CHAT_TEMPLATE = (
 FAMILIES = ("llama", "gpt2", "qwen3", "mistral-window")
 
 
-def tiny_tokenizer(family: str, *, chat: bool = False, vocabulary: int = 400) -> Any:
-    """Byte-fallback BPE with a start token in front (Llama's way), or byte-level BPE without one (GPT-2's and Qwen's)."""
+def tiny_tokenizer(family: str, *, chat: bool = False, vocabulary: int = 400, corpus: Sequence[str] = CORPUS) -> Any:
+    """Byte-fallback BPE with a start token (Llama's way), or byte-level BPE without one (GPT-2's, Qwen's), raised on `corpus`."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -42,7 +43,7 @@ def tiny_tokenizer(family: str, *, chat: bool = False, vocabulary: int = 400) ->
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if family not in ("llama", "mistral-window") else [],
         show_progress=False,
     )
-    raw.train_from_iterator(CORPUS * 4, trainer)
+    raw.train_from_iterator([*corpus] * 4, trainer)
     if family in ("llama", "mistral-window"):
         # The trainer marks every seed token special; bytes are ordinary tokens, so the file is written anew without those marks.
         spec = json.loads(raw.to_str())
@@ -98,6 +99,8 @@ def tiny_checkpoint(
     chat: bool = False,
     spread: float = 0.4,
     card: dict[str, Any] | None = None,
+    vocabulary: int = 400,
+    corpus: Sequence[str] = CORPUS,
     **options: Any,
 ) -> Path:
     """A random model of `family` saved into `folder`. `spread` is the size of the random weights: large enough for clear preferences.
@@ -109,7 +112,7 @@ def tiny_checkpoint(
 
     from tutelage.engine.loading import no_bars
 
-    tokenizer = tiny_tokenizer(family, chat=chat)
+    tokenizer = tiny_tokenizer(family, chat=chat, vocabulary=vocabulary, corpus=corpus)
     config = tiny_config(family, tokenizer, **options)
     if card:
         config.tutelage = card

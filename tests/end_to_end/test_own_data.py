@@ -1,150 +1,100 @@
-"""ARTE on a user's own files with a user's own models: real GSM8K rows, checkpoints of two foreign architectures made and taught here."""
+"""ARTE on a user's own files with a user's own models: real GSM8K rows, checkpoints of two foreign architectures."""
 
-import csv
 import json
-import os
-import random
-import subprocess
-import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from classroom import DATA, SPLIT_OPTIONS, make_classroom, needs_data, tutelage
 
-from checkpoints import tiny_checkpoint
-from tutelage.objectives import cross_entropy
-from tutelage.prompts.dialects import ENGLISH
-from tutelage.prompts.questions import render_questions
-from tutelage.prompts.techniques import GENERAL
-from tutelage.prompts.wording import Wording
-from tutelage.records import Example
-from tutelage.tasks import open_task
-from tutelage.train import FitSettings, Fixed
-
-DATA = os.environ.get("TUTELAGE_DATA", "")
-needs_data = pytest.mark.skipif(not (Path(DATA) / "gsm8k").is_dir(), reason="TUTELAGE_DATA names no folder with gsm8k")
-
-TEACHING = FitSettings(lr=4e-3, batch=2, epochs=18, schedule="linear", warmup=0.05)
-
-
-@pytest.fixture(scope="module")
-def rows():
-    """Sixty short real questions with small answers, so that chance alone makes some demonstrations better than others."""
-    found = []
-    for line in (Path(DATA) / "gsm8k" / "train.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        answer = row["answer"].rpartition("####")[2].strip()
-        if len(row["question"]) < 130 and answer in {"2", "3", "4", "5", "6", "8", "10", "12"}:
-            found.append({"question": row["question"], "answer": answer})
-    assert len(found) >= 60
-    return found[:60]
-
-
-@pytest.fixture(scope="module")
-def files(rows, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    (folder / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
-    with open(folder / "rows.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, ["Frage", "Antwort"])
-        writer.writeheader()
-        writer.writerows({"Frage": r["question"], "Antwort": r["answer"]} for r in rows)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def models(rows, files, tmp_path_factory):
-    """A Qwen-style teacher that drafts and solves in the asked format, a GPT-2-style student that answers as its demonstration does."""
-    from tutelage.train.loop import fit
-
-    folder = tmp_path_factory.mktemp("models")
-    rng = random.Random(0)
-    task = open_task(f"file:{files / 'rows.jsonl'}")
-    wording = Wording(dialect=ENGLISH, description=task.description, answer_format=task.answer_format)
-    seeds, pool = list(task.seed), (list(task.train) or list(task.validation))[:16]
-
-    def solution(problem):
-        return f"It is {problem.answer}. <ans>{problem.answer}</ans>"
-
-    drafting = []
-    for _ in range(14):
-        shown = rng.sample(seeds, k=min(3, len(seeds)))
-        prompt = render_questions(
-            ENGLISH, task=task.name, description=task.description, seeds=shown, count=5, first_id=100 * rng.randint(1, 9)
-        )
-        drafting.append(Example(prompt=prompt, completion=wording.question_reply([rng.choice(pool[:6])])))
-    solving = [Example(prompt=wording.plain(p), completion=solution(p)) for p in pool]
-    techniques = [
-        Example(prompt=wording.technique(t.name, t.instruction)(p), completion=solution(p)) for t in GENERAL for p in rng.sample(pool, k=4)
-    ]
-    answering = [Example(prompt=wording.plain(p), completion=solution(p)) for p in pool]
-    for _ in range(48):
-        demo, question = rng.sample([*pool, *seeds], k=2)
-        answering.append(Example(prompt=wording.shots([(demo.text, solution(demo))])(question), completion=solution(demo)))
-
-    taught = {}
-    for role, family, examples in (("teacher", "qwen3", drafting + solving + techniques), ("student", "gpt2", answering)):
-        still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0} if family == "gpt2" else {}
-        blank = tiny_checkpoint(folder / f"{role}-blank", family, seed=3, width=64, context=1024, spread=0.2, **still)
-        taught[role] = folder / role
-        done = fit(model=blank, source=Fixed(examples), objective=cross_entropy(), settings=TEACHING, seed=0, out=taught[role])
-        print(role, done.steps, done.tokens, done.seconds, done.log[-1], done.dropped)
-    return {**taught, "blank": folder / "teacher-blank", "blank student": folder / "student-blank"}
-
-
-def tutelage(*arguments, cwd):
-    environment = {**os.environ, "TUTELAGE_RUNS": str(cwd / "runs"), "TUTELAGE_CACHE": str(cwd / "cache.sqlite")}
-    return subprocess.run(
-        [sys.executable, "-m", "tutelage", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
-    )
-
+pytestmark = pytest.mark.xdist_group("own_data")
 
 SMALL = (
-    "--toy", "--set", "question_tokens=240", "--set", "rationale_tokens=40", "--set", "items_per_call=1", "--set", "response_shots=[0]",
-    "--set", "dpo.lr=1e-4", "--task-set", "validation_size=12", "--task-set", "test_size=10",
+    "--toy", "--set", "question_tokens=160", "--set", "rationale_tokens=40", "--set", "items_per_call=1", "--set", "probes=8",
+    "--set", "min_margin=0", "--set", "dpo.lr=1e-4", "--set", "dpo.epochs=2", *SPLIT_OPTIONS,
 )  # fmt: skip
+GERMAN_COLUMNS = ("--task-set", "question=Frage", "--task-set", "answer=Antwort")
+ARMS = ("untouched", "original_teacher", "arte")
+
+
+@pytest.fixture(scope="module")
+def classroom(tmp_path_factory):
+    return make_classroom(tmp_path_factory.mktemp("classroom"))
+
+
+def records(run, name, arm="arte"):
+    path = run / "seeds" / "0" / arm / "records" / f"{name}.jsonl"
+    return [json.loads(line)["record"] for line in path.read_text().splitlines()]
 
 
 @needs_data
-@pytest.mark.parametrize(
-    ("file", "options"),
-    [("rows.jsonl", ()), ("rows.csv", ("--task-set", "question=Frage", "--task-set", "answer=Antwort"))],
-)
-def test_a_users_file_and_models_give_a_full_report(file, options, files, models, tmp_path):
-    arms = ("--arm", "untouched", "--arm", "original_teacher", "--arm", "arte")
-    done = tutelage(
-        "run", "arte", "--task", f"file:{files / file}", "--teacher", f"hf:{models['teacher']}", "--student", f"hf:{models['student']}",
-        *SMALL, *options, *arms, "--out", tmp_path / "run", cwd=tmp_path,
+@pytest.mark.parametrize(("kind", "columns"), [("jsonl", ()), ("csv", GERMAN_COLUMNS)])
+def test_a_users_file_and_models_give_a_full_report(kind, columns, classroom, tmp_path):
+    run = tmp_path / "run"
+    command = (
+        "run", "arte", "--task", f"file:{getattr(classroom, kind)}", "--teacher", f"hf:{classroom.teacher}",
+        "--student", f"hf:{classroom.student}", *SMALL, *columns, *(x for arm in ARMS for x in ("--arm", arm)), "--out", run,
     )  # fmt: skip
+    done = tutelage(*command, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    page = (tmp_path / "run" / "report.html").read_text()
-    for arm in ("untouched", "original_teacher", "arte"):
-        assert arm in page
-    pairs = (tmp_path / "run" / "seeds" / "0" / "arte" / "records" / "pairs.jsonl").read_text().splitlines()
-    examples = (tmp_path / "run" / "seeds" / "0" / "arte" / "records" / "examples.jsonl").read_text().splitlines()
-    assert pairs
-    assert examples
-    assert "Question:" in json.loads(examples[0])["record"]["prompt"]["messages"][0]["content"]
+    found = json.loads(done.stdout)
+    assert {arm["name"] for arm in found["arms"]} == set(ARMS)
+    assert found["fits"] == 3, "one alignment, two taught students"
+
+    # What ARTE rests on: the student's answers behind different demonstrations are of different worth.
+    liked = Counter(f["value"] for f in records(run, "liked"))
+    assert len(liked) >= 2, liked
+    pairs = records(run, "pairs")
+    assert {p["kind"] for p in pairs} <= {"rationale", "question"}
+    assert all(p["margin"] > 0 and p["chosen"] != p["rejected"] for p in pairs)
+    assert len(pairs) >= 3
+    examples = records(run, "examples")
+    assert len(examples) == 6
+    assert all("Question:\n" in e["prompt"]["messages"][0]["content"] and e["completion"] for e in examples)
+    assert len({e["prompt"]["messages"][0]["content"] for e in examples}) == 6, "six different questions"
+    cards = {arm: records(run, "scorecards", arm)[0] for arm in ARMS}
+    assert {card["n"] for card in cards.values()} == {10}
+    assert len({card["model"] for card in cards.values()}) == 3
+    assert all(card["parsed"] > 0 for card in cards.values()), cards
+
+    page = (run / "report.html").read_text()
+    for word in (*ARMS, "rows." + kind, str(classroom.teacher), examples[0]["completion"].partition(".")[0]):
+        assert word in page
+
+    again = tutelage(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "0 new model calls and 0 new trainings" in again.stdout
 
 
 @needs_data
-def test_untrained_models_end_with_the_quality_gate_and_train_nothing(files, models, tmp_path):
+def test_untrained_models_end_with_the_quality_gate_and_train_nothing(classroom, tmp_path):
+    run = tmp_path / "run"
     done = tutelage(
-        "run", "arte", "--task", f"file:{files / 'rows.jsonl'}", "--teacher", f"hf:{models['blank']}",
-        "--student", f"hf:{models['blank student']}", *SMALL, "--arm", "arte", "--out", tmp_path / "run", cwd=tmp_path,
+        "run", "arte", "--task", f"file:{classroom.jsonl}", "--teacher", f"hf:{classroom.blank_teacher}",
+        "--student", f"hf:{classroom.blank_student}", *SMALL, "--arm", "arte", "--out", run, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "kept 0 of" in done.stdout
-    assert not list((tmp_path / "run").glob("fits/*"))
-    assert (tmp_path / "run" / "report.html").exists()
+    assert "kept 0 of 33" in done.stdout
+    assert not (run / "fits").exists()
+    page = (run / "report.html").read_text()
+    assert "kept 0 of 33" in page
+    assert "reply without a readable item" in page
 
 
 @needs_data
-def test_recorded_rationales_teach_on_real_questions(models, tmp_path):
+def test_recorded_rationales_teach_on_real_questions(classroom, tmp_path):
+    run = tmp_path / "run"
     done = tutelage(
         "run", "sft", "--task", "bbh/navigate", "--teacher", f"recorded:{DATA}/bbh_recorded/navigate.jsonl",
-        "--student", f"hf:{models['blank student']}", "--toy", "--test-limit", 10, "--arm", "sft", "--set", "rationale_tokens=400",
-        "--out", tmp_path / "run", cwd=tmp_path,
+        "--student", f"hf:{classroom.student}", "--toy", "--test-limit", 10, "--arm", "sft", "--set", "rationale_tokens=400",
+        "--out", run, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    examples = (tmp_path / "run" / "seeds" / "0" / "sft" / "records" / "examples.jsonl").read_text().splitlines()
-    assert len(examples) == 6
-    assert "steps" in json.loads(examples[0])["record"]["completion"]
+    taught = records(run, "examples", "sft")
+    assert len(taught) == 6
+    recorded = [json.loads(line) for line in (Path(DATA) / "bbh_recorded" / "navigate.jsonl").read_text().splitlines()]
+    for example in taught:
+        question = example["prompt"]["messages"][0]["content"]
+        mine = [row["rationale"].strip() for row in recorded if row["question"].partition("\n")[0] in question]
+        assert any(text in example["completion"] for text in mine), "the recorded rationale of that question, word for word"
+    assert "sft" in (run / "report.html").read_text()
