@@ -49,7 +49,10 @@ class HFEncoder:
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """The mean of the last layer's states over the tokens of each text, as many of them as the context holds."""
         tokenizer = self._opened.rendering.tokenizer
-        ids = [tokenizer(text, add_special_tokens=True, split_special_tokens=True)["input_ids"][: self._context] for text in texts]
+        if not texts:
+            return []
+        encoded = tokenizer(list(texts), add_special_tokens=True, split_special_tokens=True, verbose=False)["input_ids"]
+        ids = [list(row)[: self._context] for row in encoded]
         empty = next((text for text, row in zip(texts, ids, strict=True) if not row), None)
         if empty is not None:
             raise DataError("a text without tokens cannot be embedded", got=repr(empty))
@@ -74,7 +77,8 @@ class HFBackend(HFEncoder):
                 "sampling at a temperature needs a seed", got=f"temperature={sampling.temperature}", fix="set Sampling.seed"
             )
         rendering = self._opened.rendering
-        ids = {prompt.id: rendering.prompt_ids(prompt) for prompt in {p.id: p for p in prompts}.values()}
+        names = [prompt.id for prompt in prompts]
+        ids = self._prompt_ids(prompts, names)
         room = {key: self._room(len(row), sampling.max_tokens) for key, row in ids.items()}
         asked = [key for key in ids if ids[key] and room[key] > 0]
         stops = self._stops(sampling.stop)
@@ -93,13 +97,16 @@ class HFBackend(HFEncoder):
             share=self._share,
         )
         rows = {key: [self._completion(d, len(ids[key]), stops) for d in group] for key, group in zip(asked, decoded, strict=True)}
-        return [rows[p.id] if p.id in rows else [self._refused(len(ids[p.id]))] * sampling.n for p in prompts]
+        return [rows[key] if key in rows else [self._refused(len(ids[key]))] * sampling.n for key in names]
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]:
         """Of the completion's tokens and the end of text behind them."""
         rendering = self._opened.rendering
-        ids = {prompt.id: rendering.prompt_ids(prompt) for prompt in {p.id: p for p in prompts}.values()}
-        rows = [(ids[prompt.id], rendering.completion_ids(text)) for prompt, text in zip(prompts, completions, strict=True)]
+        names = [prompt.id for prompt in prompts]
+        ids = self._prompt_ids(prompts, names)
+        unique = list(dict.fromkeys(completions))
+        ends = dict(zip(unique, rendering.many_completion_ids(unique), strict=True))
+        rows = [(ids[key], ends[text]) for key, text in zip(names, completions, strict=True)]
         for prompt, completion in rows:
             if not prompt:
                 raise DataError("a completion cannot be scored after a prompt without tokens", fix="score behind some text")
@@ -112,6 +119,11 @@ class HFBackend(HFEncoder):
                 )
         scores = score_ids(self._opened.module, [p for p, _ in rows], [c for _, c in rows], vocabulary=self._vocabulary, share=self._share)
         return [TokenScores(logprobs=row, prompt_tokens=len(prompt)) for row, (prompt, _) in zip(scores, rows, strict=True)]
+
+    def _prompt_ids(self, prompts: Sequence[Prompt], names: Sequence[str]) -> dict[str, list[int]]:
+        """Ids by the id of the prompt."""
+        unique = dict(zip(names, prompts, strict=True))
+        return dict(zip(unique, self._opened.rendering.many_prompt_ids(list(unique.values())), strict=True))
 
     def _room(self, prompt_tokens: int, max_tokens: int) -> int:
         return max_tokens if self._context is None else min(max_tokens, self._context - prompt_tokens)

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NAME = "tutelage_prefix_tree"
+_SMALL_BLOCK = 256
+"""Tokens below which rows of different lengths are attended together, padded to the longest."""
 _BLOCK_SCORES = 1 << 25
 """Scores that may stand in memory at once where no fused kernel returns log-sums."""
 
@@ -87,14 +89,16 @@ class Grid:
         return flat if self.places is None else flat.index_select(0, self.places)
 
 
-def grid_of(lengths: list[int], device: torch.device) -> Grid:
-    """The table of rows with these lengths, filled from the left."""
-    longest = max(lengths)
-    if min(lengths) == longest:
-        return Grid(len(lengths), longest, None)
-    sizes = torch.tensor(lengths)
-    starts = torch.repeat_interleave(torch.arange(len(lengths)) * longest - (sizes.cumsum(0) - sizes), sizes)
-    return Grid(len(lengths), longest, (starts + torch.arange(int(sizes.sum()))).to(device))
+def grid_of(rows: Tensor, count: int) -> Grid:
+    """The table of `count` rows whose next free place in row `rows[i]` token i takes."""
+    sizes = torch.bincount(rows, minlength=count)
+    longest = int(sizes.max())
+    order = torch.argsort(rows, stable=True)
+    if bool((sizes == longest).all()) and bool((rows[1:] >= rows[:-1]).all()):
+        return Grid(count, longest, None)
+    rank = torch.empty_like(rows)
+    rank[order] = torch.arange(len(rows), device=rows.device) - (sizes.cumsum(0) - sizes)[rows[order]]
+    return Grid(count, longest, rows * longest + rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,34 +184,91 @@ def _joined(own: Tensor, own_sums: Tensor, trunk: Tensor, trunk_sums: Tensor) ->
     return torch.lerp(trunk, own, torch.sigmoid(own_sums - trunk_sums).unsqueeze(-1).to(own.dtype))
 
 
+class Kept:
+    """Room for the keys and values of fresh segments, per layer (rows, kv_heads, slots, size); zeros where nothing was written."""
+
+    def __init__(self, rows: int, slots: int) -> None:
+        self._shape = (rows, slots)
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def put(self, layer: int, start: int, key: Tensor, value: Tensor) -> None:
+        """From row `start` on: (some rows, longest, kv_heads, size) each."""
+        if layer > len(self.keys):
+            raise Unshareable("layers that do not attend once each, in order")
+        if layer == len(self.keys):
+            rows, slots = self._shape
+            self.keys.append(key.new_zeros(rows, key.shape[2], slots, key.shape[3]))
+            self.values.append(value.new_zeros(rows, value.shape[2], slots, value.shape[3]))
+        rows, longest = key.shape[:2]
+        self.keys[layer][start : start + rows, :, :longest] = key.transpose(1, 2)
+        self.values[layer][start : start + rows, :, :longest] = value.transpose(1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring rows of one pass that are attended together, being of one length or nearly."""
+
+    tokens: slice
+    row: int
+    """Number of its first row in the pass."""
+    rows: Grid
+    trunks: Trunks | None
+    groups: Grid | None
+
+
+def blocks_of(lengths: list[int], groups: list[int] | None, trunks: Trunks | None, device: torch.device) -> list[Block]:
+    """Rows of rising length, cut so that a block has rows of one length, or is small. `groups`: the trunk of each row."""
+    blocks: list[Block] = []
+    first, offset = 0, 0
+    while first < len(lengths):
+        last, size = first, 0
+        while last < len(lengths) and (lengths[last] == lengths[first] or size < _SMALL_BLOCK):
+            size += lengths[last]
+            last += 1
+        counts = torch.tensor(lengths[first:last])
+        rows = torch.repeat_interleave(torch.arange(last - first), counts)
+        table = grid_of(rows, last - first)
+        some, among = None, None
+        if trunks is not None and groups is not None:
+            mine = torch.tensor(groups[first:last])
+            low, high = int(mine.min()), int(mine.max()) + 1
+            some = trunks.slice(low, high)
+            among = grid_of(torch.repeat_interleave(mine - low, counts), high - low)
+            among = Grid(among.rows, among.longest, None if among.places is None else among.places.to(device))
+        table = Grid(table.rows, table.longest, None if table.places is None else table.places.to(device))
+        blocks.append(Block(slice(offset, offset + size), first, table, some, among))
+        first, offset = last, offset + size
+    return blocks
+
+
 class Encoding:
     """A pass over fresh segments: every row attends to its trunk and, causally, to itself. Keys and values may be kept."""
 
-    def __init__(self, rows: Grid, *, trunks: Trunks | None, groups: Grid | None, keep: bool) -> None:
-        self._rows = rows
-        self._trunks = trunks
-        self._groups = groups
-        self._keep = keep
-        self.keys: list[Tensor] = []
-        """Per layer (rows, kv_heads, longest, size), where kept."""
-        self.values: list[Tensor] = []
+    def __init__(self, blocks: list[Block], *, kept: Kept | None = None, row: int = 0) -> None:
+        """`row`: number of the pass's first row in `kept`."""
+        self._blocks = blocks
+        self._kept = kept
+        self._row = row
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        q, k, v = (self._rows.lay(x).transpose(1, 2) for x in (query, key, value))
-        if self._keep:
-            if layer != len(self.keys):
-                raise Unshareable("layers that do not attend once each, in order")
-            self.keys.append(k)
-            self.values.append(v)
-        if self._trunks is None or self._groups is None:
+        parts = [self._attend(layer, block, query[block.tokens], key[block.tokens], value[block.tokens], scale) for block in self._blocks]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _attend(self, layer: int, block: Block, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        tables = [block.rows.lay(x) for x in (query, key, value)]
+        if self._kept is not None:
+            self._kept.put(layer, self._row + block.row, tables[1], tables[2])
+        q, k, v = (x.transpose(1, 2) for x in tables)
+        if block.trunks is None or block.groups is None:
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
-            return self._rows.take(out.transpose(1, 2))
+            return block.rows.take(out.transpose(1, 2))
         rep = q.shape[1] // k.shape[1]
         if rep > 1:
             k, v = k.repeat_interleave(rep, 1), v.repeat_interleave(rep, 1)
         own, own_sums = _with_log_sums(q, k, v, scale, causal=True, mask=None)
-        trunk, trunk_sums = _over_trunks(query, self._trunks, layer, self._groups, scale)
-        return _joined(self._rows.take(own.transpose(1, 2)), self._rows.take(own_sums.transpose(1, 2)), trunk, trunk_sums)
+        trunk, trunk_sums = _over_trunks(query, block.trunks, layer, block.groups, scale)
+        return _joined(block.rows.take(own.transpose(1, 2)), block.rows.take(own_sums.transpose(1, 2)), trunk, trunk_sums)
 
 
 class Stepping:
@@ -216,18 +277,17 @@ class Stepping:
     A row's own keys stand in slots 0 to its length; new ones go to the same slot for all rows, behind the longest.
     """
 
-    def __init__(
-        self, keys: list[Tensor], values: list[Tensor], lengths: Tensor, *, trunks: Trunks | None, groups: list[int] | None, room: int
-    ) -> None:
-        """`keys`, `values`: per layer (rows, kv_heads, longest, size) with row i filled up to `lengths[i]`. `groups`: the trunk of each
-        row, in rising order. `room`: slots made ready for new tokens."""
-        self._kv_heads, self._filled, self._size = keys[0].shape[1], keys[0].shape[2], keys[0].shape[3]
-        self._keys = [self._roomy(k, room) for k in keys]
-        self._values = [self._roomy(v, room) for v in values]
+    def __init__(self, kept: Kept, filled: int, lengths: Tensor, *, trunks: Trunks | None, groups: list[int] | None) -> None:
+        """`kept`: with at least one slot of room behind the `filled` ones; row i is filled up to `lengths[i]`. `groups`: the trunk of
+        each row."""
+        self._kv_heads, slots, self._size = kept.keys[0].shape[1:]
+        self._filled = filled
+        self._keys = [k.view(-1, slots, k.shape[-1]) for k in kept.keys]
+        self._values = [v.view(-1, slots, v.shape[-1]) for v in kept.values]
         self._mask = None
-        if int(lengths.min()) < self._filled:
-            places = torch.arange(self._filled + room, device=lengths.device)
-            gap = (places >= lengths.unsqueeze(1)) & (places < self._filled)
+        if filled and int(lengths.min()) < filled:
+            places = torch.arange(slots, device=lengths.device)
+            gap = (places >= lengths.unsqueeze(1)) & (places < filled)
             self._mask = torch.zeros(gap.shape, device=lengths.device, dtype=torch.float32).masked_fill_(gap, float("-inf"))
         self._trunks = trunks
         self._groups = groups
@@ -236,7 +296,7 @@ class Stepping:
     def _roomy(self, states: Tensor, room: int) -> Tensor:
         """(rows, kv_heads, slots, size) -> (rows * kv_heads, slots + room, size)."""
         rows, heads, slots, size = states.shape
-        larger = states.new_empty(rows, heads, slots + room, size)
+        larger = states.new_zeros(rows, heads, slots + room, size)
         larger[:, :, :slots] = states
         return larger.view(rows * heads, slots + room, size)
 
@@ -244,10 +304,7 @@ class Stepping:
         self._grid: Grid | None = None
         if self._trunks is None or self._groups is None:
             return
-        counts = [0] * self._trunks.rows
-        for group in self._groups:
-            counts[group] += 1
-        self._grid = grid_of(counts, self._keys[0].device)
+        self._grid = grid_of(torch.tensor(self._groups, device=self._keys[0].device), self._trunks.rows)
 
     def advance(self) -> None:
         """After a pass: the next token goes to the next slot."""

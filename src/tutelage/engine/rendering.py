@@ -32,31 +32,50 @@ class Rendering:
     """What completions are ended with in scoring and training; None where the model knows no end of text."""
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """The ids of one prompt; see `many_prompt_ids`."""
+        return self.many_prompt_ids([prompt])[0]
+
+    def many_prompt_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Through the chat template where there is one, ending where the answer begins. Else the text verbatim, with what the
         tokenizer's own post-processor puts in front; an end of text that it puts behind is cut off, since nothing would follow it.
 
         Special tokens spelled out in verbatim text are text; inside a chat template the tokenizer cannot tell them apart.
         """
+        if not prompts:
+            return []
         if self.tokenizer.chat_template:
-            messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-            try:
-                text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            except Exception as wrong:
-                raise DataError(
-                    "chat template of the model refuses the messages",
-                    got=f"{[m.role for m in prompt.messages]}: {wrong}",
-                    fix="use the roles the template knows, often only user and assistant in turns",
-                ) from wrong
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        ids = list(self.tokenizer(prompt.text, add_special_tokens=True, split_special_tokens=True)["input_ids"])
-        while ids and ids[-1] in self.stop_ids:
-            ids.pop()
-        return ids
+            return self._ids([self._templated(p) for p in prompts], add_special_tokens=False)
+        rows = self._ids([p.text for p in prompts], add_special_tokens=True, split_special_tokens=True)
+        for ids in rows:
+            while ids and ids[-1] in self.stop_ids:
+                ids.pop()
+        return rows
+
+    def _templated(self, prompt: Prompt) -> str:
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        try:
+            return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except Exception as wrong:  # templates are programs of the model's author and raise what they like
+            raise DataError(
+                "chat template of the model refuses the messages",
+                got=f"{[m.role for m in prompt.messages]}: {wrong}",
+                fix="use the roles the template knows, often only user and assistant in turns",
+            ) from wrong
 
     def completion_ids(self, text: str, *, end: bool = True) -> list[int]:
         """The completion alone, followed by the end of text unless `end` is False or the model knows none."""
-        ids = list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-        return [*ids, self.eos_id] if end and self.eos_id is not None else ids
+        return self.many_completion_ids([text], end=end)[0]
+
+    def many_completion_ids(self, texts: Sequence[str], *, end: bool = True) -> list[list[int]]:
+        """As `completion_ids`, for each text."""
+        if not texts:
+            return []
+        rows = self._ids(texts, add_special_tokens=False, split_special_tokens=True)
+        return [[*ids, self.eos_id] for ids in rows] if end and self.eos_id is not None else rows
+
+    def _ids(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
+        # Not verbose: whether a text is too long for the model is decided, and said, by whoever runs it.
+        return [list(ids) for ids in self.tokenizer(list(texts), verbose=False, **options)["input_ids"]]
 
     def weighted_completion(self, text: str, spans: Sequence[Span] = ()) -> tuple[list[int], list[float]]:
         """Ids as in `completion_ids` and one weight per id.

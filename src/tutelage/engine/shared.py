@@ -16,12 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage.engine.attention import NAME as ATTENTION
-from tutelage.engine.attention import Encoding, Pass, Stepping, Trunks, Unshareable, grid_of, register
+from tutelage.engine.attention import Encoding, Kept, Pass, Stepping, Trunks, Unshareable, blocks_of, register
 from tutelage.engine.plain import evaluating
 from tutelage.engine.tree import Ids, Leaf, Plan
 
 _EXPAND_TOKENS = 48
 """Samples of one prompt get copies of a leaf shorter than this; a longer one becomes a trunk that they share."""
+_ROOM = 64
+"""New tokens for which there is room from the start."""
 _BATCHING_RATIO, _BATCHING_SLACK = 1.3, 16
 """Trunks are encoded and used together while the longest is at most ratio * shortest + slack."""
 
@@ -104,15 +106,13 @@ class SharedModule:
         return store
 
     def _encode_trunks(self, plan: Plan, store: TrunkStore, nodes: list[int]) -> None:
-        parent = {i: -1 if plan.trunks[i].parent is None else plan.trunks[i].parent for i in nodes}
-        nodes = sorted(nodes, key=lambda i: (parent[i], i))  # the tokens of one group stand together
+        nodes = sorted(nodes, key=lambda i: len(plan.trunks[i].ids))
         trunks = [plan.trunks[i] for i in nodes]
-        encoding, *_ = self._encode(
-            [t.ids for t in trunks], [t.start for t in trunks], store, [t.parent for t in trunks], wanted=[[] for _ in trunks], keep=True
-        )
+        kept = Kept(len(trunks), max(len(t.ids) for t in trunks))
+        self._encode([t.ids for t in trunks], [t.start for t in trunks], store, [t.parent for t in trunks], [[] for _ in trunks], kept=kept)
         lengths = torch.tensor([len(t.ids) for t in trunks], device=self._device)
         parents = None if trunks[0].parent is None else store.gather([t.parent for t in trunks if t.parent is not None])
-        store.put(nodes, extended(parents, encoding.keys, encoding.values, lengths))
+        store.put(nodes, extended(parents, kept.keys, kept.values, lengths))
 
     def _encode(
         self,
@@ -120,38 +120,35 @@ class SharedModule:
         starts: Sequence[int],
         store: TrunkStore,
         on: Sequence[int | None],
+        wanted: Sequence[Sequence[int]],
         *,
-        wanted: list[list[int]],
-        keep: bool,
-    ) -> tuple[Encoding, Tensor]:
-        """One pass over the segments, each behind `starts[i]` tokens of trunk `on[i]` (in rising order, all or none of them None), and the
-        logits at the places `wanted` of each, one after another."""
+        kept: Kept | None = None,
+        row: int = 0,
+    ) -> Tensor:
+        """One pass over the segments, which rise in length, each behind `starts[i]` tokens of trunk `on[i]` (all or none of them None).
+        The logits at the places `wanted` of each, one after another. Keys and values go to `kept` from row `row` on."""
         lengths = [len(s) for s in segments]
-        rows = grid_of(lengths, self._device)
         trunks = groups = None
-        if on[0] is not None:
-            alive = list(dict.fromkeys(i for i in on if i is not None))
-            counts = dict.fromkeys(alive, 0)
-            for i, length in zip(on, lengths, strict=True):
-                counts[i] += length  # pyright: ignore[reportArgumentType]
-            trunks, groups = store.gather(alive), grid_of([counts[i] for i in alive], self._device)
-        encoding = Encoding(rows, trunks=trunks, groups=groups, keep=keep)
+        alive = sorted({i for i in on if i is not None})
+        if alive:
+            number = {trunk: i for i, trunk in enumerate(alive)}
+            trunks, groups = store.gather(alive), [number[i] for i in on if i is not None]
+        encoding = Encoding(blocks_of(lengths, groups, trunks, self._device), kept=kept, row=row)
         ids = torch.tensor([i for s in segments for i in s], device=self._device)
-        positions = torch.tensor(
-            [p for start, n in zip(starts, lengths, strict=True) for p in range(start, start + n)], device=self._device
-        )
+        spans = [range(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        positions = torch.tensor([place for span in spans for place in span], device=self._device)
         places, offset = [], 0
         for length, places_of_row in zip(lengths, wanted, strict=True):
             places.extend(offset + place for place in places_of_row)
             offset += length
         # Some place must be asked for; a pass whose logits nobody wants gives those of its last token.
         chosen = torch.tensor(places or [offset - 1], device=self._device)
-        return encoding, self.forward(ids, positions, encoding, wanted=chosen)
+        return self.forward(ids, positions, encoding, wanted=chosen)
 
     def score(self, plan: Plan, requests: Sequence[Ids], ends: Sequence[int]) -> Iterator[tuple[list[int], Tensor]]:
         """For parts of the plan: request numbers, and the logits that predict the last `ends[i]` tokens of each, one after another."""
         store = self.encode_trunks(plan)
-        for bucket in _leaf_buckets(plan):
+        for bucket in _leaf_buckets(plan, requests):
             width = self._vocabulary or self._module.config.get_text_config().vocab_size
             # A token whose logits are wanted costs as many plain ones as keep both bounds.
             dear = self.sizes.pass_tokens * width // self.sizes.pass_logits
@@ -160,63 +157,49 @@ class SharedModule:
                 segments = [requests[leaf.request][leaf.start : -1] for leaf in part]
                 wanted = [list(range(len(s) - ends[leaf.request], len(s))) for s, leaf in zip(segments, part, strict=True)]
                 starts, on = [leaf.start for leaf in part], [leaf.trunk for leaf in part]
-                _, logits = self._encode(segments, starts, store, on, wanted=wanted, keep=False)
-                yield [leaf.request for leaf in part], logits
+                yield [leaf.request for leaf in part], self._encode(segments, starts, store, on, wanted)
 
     def branches(self, plan: Plan, requests: Sequence[Ids], *, samples: int, room: int) -> Iterator[tuple[list[int], Tensor, SharedRows]]:
         """For parts of the plan: the request of every row (each `samples` times in a row), the logits of the rows' first tokens, and the
         rows themselves."""
         store = self.encode_trunks(plan)
-        for bucket in _leaf_buckets(plan):
-            keys: list[list[Tensor]] = []
-            values: list[list[Tensor]] = []
+        for bucket in _leaf_buckets(plan, requests):
+            lengths = [len(requests[leaf.request]) - leaf.start for leaf in bucket]
+            kept = Kept(len(bucket), max(lengths) + (1 + min(room, _ROOM) if samples == 1 else 0))
             logits: list[Tensor] = []
-            for part in _parts(bucket, [len(requests[leaf.request]) - leaf.start for leaf in bucket], self.sizes.pass_tokens):
+            row = 0
+            for part in _parts(bucket, lengths, self.sizes.pass_tokens):
                 segments = [requests[leaf.request][leaf.start :] for leaf in part]
-                last = [[len(s) - 1] for s in segments]
-                encoding, ends = self._encode(
-                    segments, [leaf.start for leaf in part], store, [leaf.trunk for leaf in part], wanted=last, keep=True
-                )
-                keys.append(encoding.keys)
-                values.append(encoding.values)
-                logits.append(ends)
-            yield self._grown(bucket, requests, store, keys, values, torch.cat(logits), samples=samples, room=room)
+                starts, on = [leaf.start for leaf in part], [leaf.trunk for leaf in part]
+                logits.append(self._encode(segments, starts, store, on, [[len(s) - 1] for s in segments], kept=kept, row=row))
+                row += len(part)
+            rows = [leaf.request for leaf in bucket for _ in range(samples)]
+            stepping = self._stepping(bucket, lengths, store, kept, samples=samples, room=1 + min(room, _ROOM))
+            yield rows, torch.cat(logits).repeat_interleave(samples, 0), SharedRows(self, stepping)
 
-    def _grown(
-        self,
-        bucket: list[Leaf],
-        requests: Sequence[Ids],
-        store: TrunkStore,
-        keys: list[list[Tensor]],
-        values: list[list[Tensor]],
-        logits: Tensor,
-        *,
-        samples: int,
-        room: int,
-    ) -> tuple[list[int], Tensor, SharedRows]:
-        lengths = torch.tensor([len(requests[leaf.request]) - leaf.start for leaf in bucket], device=self._device)
-        own_keys, own_values = _stacked(keys), _stacked(values)
+    def _stepping(self, bucket: list[Leaf], lengths: list[int], store: TrunkStore, kept: Kept, *, samples: int, room: int) -> Stepping:
+        """The rows that grow from these leaves. Samples of one prompt get copies of a short leaf; a long one becomes their trunk."""
+        filled = torch.tensor(lengths, device=self._device)
         trunks: Trunks | None = None
         groups: list[int] | None = None
-        if bucket[0].trunk is not None:
-            alive = list(dict.fromkeys(leaf.trunk for leaf in bucket if leaf.trunk is not None))
+        alive = sorted({leaf.trunk for leaf in bucket if leaf.trunk is not None})
+        if alive:
             number = {trunk: i for i, trunk in enumerate(alive)}
             trunks, groups = store.gather(alive), [number[leaf.trunk] for leaf in bucket if leaf.trunk is not None]
-        if samples > 1 and int(lengths.max()) >= _EXPAND_TOKENS:
+        if samples == 1:
+            return Stepping(kept, max(lengths), filled, trunks=trunks, groups=groups)
+        grown = Kept(0, 0)
+        if max(lengths) >= _EXPAND_TOKENS:
             each = None if trunks is None or groups is None else trunks.select(torch.tensor(groups, device=self._device))
-            trunks = extended(each, own_keys, own_values, lengths)
+            trunks = extended(each, kept.keys, kept.values, filled)
             groups = [i for i in range(len(bucket)) for _ in range(samples)]
-            own_keys = [k[:, :, :0].repeat_interleave(samples, 0) for k in own_keys]
-            own_values = [v[:, :, :0].repeat_interleave(samples, 0) for v in own_values]
-            lengths = torch.zeros(len(groups), dtype=lengths.dtype, device=self._device)
-        elif samples > 1:
-            own_keys = [k.repeat_interleave(samples, 0) for k in own_keys]
-            own_values = [v.repeat_interleave(samples, 0) for v in own_values]
-            lengths = lengths.repeat_interleave(samples)
-            groups = None if groups is None else [g for g in groups for _ in range(samples)]
-        stepping = Stepping(own_keys, own_values, lengths, trunks=trunks, groups=groups, room=min(room, 64) + 1)
-        rows = [leaf.request for leaf in bucket for _ in range(samples)]
-        return rows, logits.repeat_interleave(samples, 0), SharedRows(self, stepping)
+            grown.keys = [k.new_zeros(len(groups), k.shape[1], room, k.shape[3]) for k in kept.keys]
+            grown.values = [v.new_zeros(len(groups), v.shape[1], room, v.shape[3]) for v in kept.values]
+            return Stepping(grown, 0, torch.zeros(len(groups), device=self._device), trunks=trunks, groups=groups)
+        grown.keys = [F.pad(k.repeat_interleave(samples, 0), (0, 0, 0, room)) for k in kept.keys]
+        grown.values = [F.pad(v.repeat_interleave(samples, 0), (0, 0, 0, room)) for v in kept.values]
+        groups = None if groups is None else [g for g in groups for _ in range(samples)]
+        return Stepping(grown, max(lengths), filled.repeat_interleave(samples), trunks=trunks, groups=groups)
 
 
 class SharedRows:
@@ -316,8 +299,8 @@ def _buckets(items: list[int], length: Any) -> list[list[int]]:
     return buckets
 
 
-def _leaf_buckets(plan: Plan) -> list[list[Leaf]]:
-    """Leaves that can go together: none with a trunk, or all with trunks of similar length; those of one trunk side by side."""
+def _leaf_buckets(plan: Plan, requests: Sequence[Ids]) -> list[list[Leaf]]:
+    """Leaves that can go together, in rising length: none with a trunk, or all with trunks of similar length."""
     on: dict[int | None, list[Leaf]] = {}
     for leaf in plan.leaves:
         on.setdefault(leaf.trunk, []).append(leaf)
@@ -325,7 +308,7 @@ def _leaf_buckets(plan: Plan) -> list[list[Leaf]]:
     buckets = [free] if free else []
     for bucket in _buckets([i for i in on if i is not None], lambda i: plan.trunks[i].end):
         buckets.append([leaf for trunk in sorted(bucket) for leaf in on[trunk]])
-    return buckets
+    return [sorted(bucket, key=lambda leaf: len(requests[leaf.request]) - leaf.start) for bucket in buckets]
 
 
 def _parts(items: Sequence[Any], costs: Sequence[int], budget: int) -> Iterator[list[Any]]:
