@@ -14,6 +14,7 @@ import pytest
 
 from servers.endpoints import DRAWN, GREEDY, Place, questions
 from servers.running import Stub
+from tutelage import backends
 from tutelage.backends.pacing import Bucket, Pace, Rates, backoff_s
 from tutelage.backends.pump import Draw
 from tutelage.backends.wrappers import Cached
@@ -22,6 +23,7 @@ from tutelage.errors import BudgetExhausted, EndpointError, SettingsError, Stora
 from tutelage.journal.cache import CallCache
 from tutelage.journal.export import export_cache, import_cache
 from tutelage.journal.ledger import NOTHING, Budget, Ledger
+from tutelage.records import Prompt
 
 FAULTS = {
     "rate_429": 0.10, "retry_after": "0.01", "rate_500": 0.10, "rate_stall": 0.02, "stall_s": 60.0, "rate_truncated": 0.05,
@@ -185,6 +187,16 @@ def test_replay_from_an_export_needs_no_endpoint(tmp_path, right):
         assert not place.role.opened
         assert place.ledger.physical() == NOTHING
         assert place.ledger.logical().calls == 81
+
+
+def test_an_export_plays_back_as_a_model_of_its_own(tmp_path):
+    with Stub() as stub, Place(tmp_path, stub.name()) as place:
+        asked = [questions(10), DRAWN], [questions(10), GREEDY], [[Prompt.user("[[think]] x")], GREEDY]
+        said = [place.role.generate(*one) for one in asked]
+        place.role.embed(["x"])
+        export_cache(place.cache, tmp_path / "all.jsonl")
+    player = backends.open_backend(backends.resolve(f"recorded:{tmp_path / 'all.jsonl'}"))
+    assert [player.generate(*one) for one in asked] == said
 
 
 SECRET = "sk-Zq81xVnotToBeSeen4471"

@@ -167,6 +167,18 @@ def test_what_a_killed_process_had_sent_is_in_doubt(tmp_path):
     assert not list(tmp_path.glob("*.lock"))
 
 
+def test_a_killed_process_leaves_no_lock_behind_for_long(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    program = (
+        "import sys, os, signal\nfrom tutelage.journal.ledger import Ledger\nLedger(sys.argv[1])\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert len(list(tmp_path.glob("*.lock"))) == 1
+    with Ledger(path), Ledger(path):
+        assert len(list(tmp_path.glob("*.lock"))) == 2
+    assert not list(tmp_path.glob("*.lock"))
+
+
 def test_a_living_process_keeps_its_reservations(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with Ledger(path, budget=Budget(calls=4)) as one, Ledger(path, budget=Budget(calls=4)) as two:

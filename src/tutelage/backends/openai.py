@@ -108,6 +108,8 @@ class OpenAIBackend:
         """`options`: the fields of `Address`, over what the model's name says."""
         self.address = Address.parse(ref.name).having(options)
         self.where = f"{self.address.base} (model {self.address.model})"
+        self.samples_together = self.address.samples
+        self.texts_together = self.address.texts
         self._key = key_of(self.address)
         self.pace = Pace(
             most=self.address.concurrency,

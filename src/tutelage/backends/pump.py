@@ -128,6 +128,10 @@ class AnswersEach(Protocol):
     patience: Patience
     where: str
     """The endpoint's address, for people."""
+    samples_together: int
+    """Samples of one prompt that one request may ask for."""
+    texts_together: int
+    """Texts that one request for vectors may hold."""
 
     def ask_of(self, job: Draw | Rate | Place, slots: tuple[int, ...]) -> Ask: ...
     def send(self, asks: Sequence[Ask]) -> None: ...

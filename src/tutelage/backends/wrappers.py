@@ -63,7 +63,7 @@ class _Work:
     decode: Callable[[Mapping[str, Any]], Any]
     compute: Callable[[int, int], list[Answer]]
     """Answers from one number up to another, by a back end of this process."""
-    jobs: Callable[[Sequence[int]], Iterator[tuple[Draw | Rate | Place, tuple[int, ...]]]]
+    jobs: Callable[[Sequence[int], AnswersEach], Iterator[tuple[Draw | Rate | Place, tuple[int, ...]]]]
     """Requests for the numbered answers, for an endpoint."""
     per_chunk: int
 
@@ -126,9 +126,8 @@ class Cached:
             rows = model.generate(prompts[start // n : end // n], sampling)
             return [completion_json(c) for row in rows for c in row]
 
-        def jobs(missing: Sequence[int]) -> Iterator[tuple[Draw, tuple[int, ...]]]:
-            together = getattr(getattr(self.backend, "address", None), "samples", 1)
-            for slots in _runs(missing, n, together):
+        def jobs(missing: Sequence[int], backend: AnswersEach) -> Iterator[tuple[Draw, tuple[int, ...]]]:
+            for slots in _runs(missing, n, backend.samples_together):
                 yield Draw(prompt=prompts[slots[0] // n], sampling=sampling, index=slots[0] % n, count=len(slots)), slots
 
         flat: list[Completion] = self._answers(
@@ -167,7 +166,7 @@ class Cached:
                 worst=lambda i: self._worst(prompts[i], 0, completions[i]),
                 decode=scores_from,
                 compute=compute,
-                jobs=lambda missing: ((Rate(prompt=prompts[i], text=completions[i]), (i,)) for i in missing),
+                jobs=lambda missing, _: ((Rate(prompt=prompts[i], text=completions[i]), (i,)) for i in missing),
                 per_chunk=self._chunk,
             )
         )
@@ -181,10 +180,9 @@ class Cached:
             model = self._needs(Embeds, "embed")
             return [vector_json(v) for v in model.embed(texts[start:end])]
 
-        def jobs(missing: Sequence[int]) -> Iterator[tuple[Place, tuple[int, ...]]]:
-            size = getattr(getattr(self.backend, "address", None), "texts", 1)
-            for first in range(0, len(missing), size):
-                slots = tuple(missing[first : first + size])
+        def jobs(missing: Sequence[int], backend: AnswersEach) -> Iterator[tuple[Place, tuple[int, ...]]]:
+            for first in range(0, len(missing), backend.texts_together):
+                slots = tuple(missing[first : first + backend.texts_together])
                 yield Place(texts=tuple(texts[i] for i in slots)), slots
 
         rows: list[tuple[tuple[float, ...], int]] = self._answers(
@@ -292,7 +290,7 @@ class Cached:
         done = work.count - len(missing)
 
         def asks() -> Iterator[Ask]:
-            for job, slots in work.jobs(wanted):
+            for job, slots in work.jobs(wanted, backend):
                 ask = backend.ask_of(job, slots)
                 ask.worst = self._priced(ask.worst)
                 yield ask

@@ -237,14 +237,22 @@ class Ledger:
     def _take_over(self) -> None:
         """What dead processes had reserved and not settled is in doubt from here on."""
         with self._transaction() as db:
-            if self.path is not None:
-                for (session,) in db.execute("SELECT DISTINCT session FROM spent WHERE state = 'open'").fetchall():
-                    if session != self._session and self._gone(session):
-                        for role, arm, amount in self._amounts("state = 'open' AND session = ?", (session,)):
-                            self._add(db, "in_doubt", "", role, arm, amount)
-                        db.execute("DELETE FROM spent WHERE state = 'open' AND session = ?", (session,))
+            for session in self._others(db):
+                if self._gone(session):
+                    for role, arm, amount in self._amounts("state = 'open' AND session = ?", (session,)):
+                        self._add(db, "in_doubt", "", role, arm, amount)
+                    db.execute("DELETE FROM spent WHERE state = 'open' AND session = ?", (session,))
             now_s = self._clock()
             db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (self._session, now_s, now_s))
+
+    def _others(self, db: sqlite3.Connection) -> set[str]:
+        """Sessions that hold reservations, or left their lock file."""
+        if self.path is None:
+            return set()
+        files = self.path.parent.glob(f"{self.path.name}.*.lock")
+        left = {file.name.removeprefix(f"{self.path.name}.").removesuffix(".lock") for file in files}
+        holding = {session for (session,) in db.execute("SELECT DISTINCT session FROM spent WHERE state = 'open'")}
+        return (left | holding) - {self._session}
 
     # What an arm asked for
 
@@ -333,13 +341,12 @@ class Ledger:
     def exhausted(self, role: str, *, missing: str, needed: Usage) -> BudgetExhausted:
         """The error for work that does not fit: what was done, what is missing, how to go on."""
         spent, doubt = self.charged(), self._budgeted_sum("in_doubt")
-        done = f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.usd:.4f}, {self.minutes():.1f} minutes"
+        done = f"{_amounts(spent)}, {self.minutes():.1f} minutes"
         if doubt != NOTHING:
-            done += f" (of these in doubt: {doubt.calls:,} calls, {doubt.tokens:,} tokens, ${doubt.usd:.4f})"
-        step = f"{needed.calls:,} calls, up to {needed.tokens:,} tokens" + (f", ${needed.usd:.4f}" if needed.picodollars else "")
+            done += f" (of these in doubt: {_amounts(doubt)})"
         return BudgetExhausted(
             f"budget {self.budget.describe()} is used up: {missing} missing for role '{role}'",
-            got=f"spent {done}; the next piece needs {step}",
+            got=f"spent {done}; the next piece needs up to {_amounts(needed)}",
             fix="run the same command with a larger --budget: it continues, and nothing paid is asked again",
         )
 
@@ -425,6 +432,11 @@ class Ledger:
             yield
         except sqlite3.Error as problem:
             raise storage_error("ledger", self.path or Path(":memory:"), problem) from problem
+
+
+def _amounts(usage: Usage) -> str:
+    money = f", ${usage.usd:.4f}" if usage.picodollars else ""  # no dollars where no price is known: 0 would be a claim
+    return f"{usage.calls:,} calls, {usage.tokens:,} tokens{money}"
 
 
 def priced(amount: Usage, picodollars: int) -> Usage:
