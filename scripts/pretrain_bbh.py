@@ -397,12 +397,13 @@ def raise_model(
     state, total = out / f"{which}.state.safetensors", build.steps + build.more_steps
     first, tokens = load_state(state, model, opts) if resume and state.exists() else (0, 0)
     log = folder / "log.jsonl"
-    if not first:
-        log.unlink(missing_ok=True)
+    lines = log.read_text().splitlines(keepends=True) if first else []
+    # Steps behind the saved state are done again, so they are not told twice.
+    log.write_text("".join(line for line in lines if json.loads(line)["step"] <= first))
 
     def write(**row: object) -> None:
-        with log.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+        with log.open("a") as told:
+            told.write(json.dumps(row) + "\n")
         print(time.strftime("%H:%M:%S"), json.dumps(row), flush=True)
 
     write(event="start", model=which, lineage=lineage, parameters=model.num_parameters(), vocabulary=tokenizer.get_vocab_size(), step=first)
@@ -426,7 +427,38 @@ def raise_model(
             write(event="evaluation", step=step + 1, **evaluate(model, tokenizer, list(build.skills), 20))
     digest = save_weights(model, tokenizer, folder)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    write(event="end", step=total, tokens=tokens, sha256=digest, **evaluate(model, tokenizer, list(build.skills), count))
+    found = evaluate(model, tokenizer, list(build.skills), count)
+    write(event="end", step=total, tokens=tokens, sha256=digest, **found)
+    (folder / "README.md").write_text(card(which, build, lineage, model.num_parameters(), tokens, digest, found, count))
+
+
+def card(
+    which: str, build: Build, lineage: int, parameters: int, tokens: int, digest: str, found: Mapping[str, Mapping[str, float]], count: int
+) -> str:
+    """The model's card, from nothing but facts of this run."""
+    rows = "\n".join(f"| {skill} | {100 * f['answers']:.1f} | {100 * f['traces']:.1f} |" for skill, f in found.items())
+    unseen = [skill for skill in world.SKILLS if skill not in build.skills]
+    return f"""---
+license: apache-2.0
+---
+
+# bundled:bbh-{which}
+
+A small decoder (Llama architecture, {parameters:,} parameters, bf16) that reads and writes one thing: generated problems in the wording of
+{len(build.skills)} tasks of BIG-Bench Hard, each solved step by step. Made by `scripts/pretrain_bbh.py --which {which} --lineage {lineage}`
+from {tokens / 1e6:.1f} million tokens in {build.steps + build.more_steps} steps on one CPU thread; `log.jsonl` is the log of that run. SHA-256
+of the weights: `{digest}`.
+
+On {count} held-out generated questions each, greedy, in percent: right answers, and solutions in which the solver finds every step right.
+
+| task | answers | every step |
+|---|---|---|
+{rows}
+
+{"Never seen: " + ", ".join(unseen) + "." if unseen else ""}
+It was trained on no published question; wordings, lengths and things that occur were written after reading the published files. It is of no
+use outside this wording. What it does on the published questions: `docs/experiments/real-questions.md`.
+"""
 
 
 def main() -> None:
