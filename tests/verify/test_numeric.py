@@ -301,3 +301,13 @@ def test_digits():
         "100",
         "-7",
     ]
+
+
+def test_the_short_way_equals_the_long_way():
+    from tutelage.verify.numeric import _SIMPLE
+
+    for written in ("0", "-7", "18", "18.50", "1,800", "$1,800.25", "-$3", "123456789012345678", "007"):
+        assert _SIMPLE.fullmatch(written)
+        assert parse_number(written) == parse_number(f" {written}")
+    for written in ("1,80", "1,,800", "1.", ".5", "1e3", "$", "-", "12 34", "１８"):
+        assert not _SIMPLE.fullmatch(written)
