@@ -446,8 +446,8 @@ license: apache-2.0
 
 A small decoder (Llama architecture, {parameters:,} parameters, bf16) that reads and writes one thing: generated problems in the wording of
 {len(build.skills)} tasks of BIG-Bench Hard, each solved step by step. Made by `scripts/pretrain_bbh.py --which {which} --lineage {lineage}`
-from {tokens / 1e6:.1f} million tokens in {build.steps + build.more_steps} steps on one CPU thread; `log.jsonl` is the log of that run. SHA-256
-of the weights: `{digest}`.
+from {tokens / 1e6:.1f} million tokens in {build.steps + build.more_steps} steps on one CPU thread; `log.jsonl` is the log of that run.
+SHA-256 of the weights: `{digest}`.
 
 On {count} held-out generated questions each, greedy, in percent: right answers, and solutions in which the solver finds every step right.
 
