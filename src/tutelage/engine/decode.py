@@ -156,7 +156,8 @@ def _grow(
             tokens, positions = tokens.index_select(0, index), positions.index_select(0, index)
             alive, going = alive[going], np.ones(left, dtype=bool)
         logits = live.feed(tokens, positions)
-        positions = positions + 1
+        # Rows that are over stay where they ended: one step further may lie behind the last position that the model has.
+        positions = positions + torch.from_numpy(going).to(device)
     for row, request in enumerate(rows):
         decoded = Decoded(ids=tuple(ids[row]), finish=finish[row], logprobs=tuple(gains[row]) if draw.logprobs else None)
         found.setdefault(request, []).append(decoded)
