@@ -26,10 +26,10 @@ from tutelage.journal.ledger import NOTHING, Budget, Ledger
 from tutelage.records import Prompt
 
 FAULTS = {
-    "rate_429": 0.10, "retry_after": "0.01", "rate_500": 0.10, "rate_stall": 0.02, "stall_s": 60.0, "rate_truncated": 0.05,
+    "rate_429": 0.10, "retry_after": "0.01", "rate_500": 0.10, "rate_truncated": 0.05,
     "rate_malformed": 0.02, "rate_reset": 0.01, "latency_s": 0.002, "latency": "exponential", "seed": 1,
 }  # fmt: skip
-PATIENT = {"timeout_s": 0.5, "concurrency": 32, "attempts": 30}
+PATIENT = {"timeout_s": 120.0, "concurrency": 32, "attempts": 30}
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -60,6 +60,17 @@ def test_through_all_faults_every_row_comes_once_and_the_books_agree(tmp_path, r
         assert settled.tokens + doubt.tokens >= bill["whole_tokens"]
         assert bill["requests"] - 400 <= 1.5 * (bill["requests"] - bill["delivered"])
         assert place.ledger.charged() == settled + doubt
+
+
+def test_stalled_requests_are_given_up_asked_again_and_in_doubt(tmp_path, right):
+    with Stub(rate_stall=0.2, stall_s=600.0, seed=3) as stub, Place(tmp_path, stub.name(), timeout_s=1.5, attempts=100) as place:
+        assert place.role.generate(questions(20), GREEDY) == right[:20]
+        bill, settled, doubt = stub.bill(), place.ledger.physical(), place.ledger.in_doubt()
+        assert settled.calls == len(place.cache) == 20
+        assert doubt.calls == bill["requests"] - 20 > 0
+        # On a very slow machine an answer may come after it was given up: the server then says delivered, and we say in doubt.
+        assert settled.tokens <= bill["delivered_tokens"]
+        assert settled.tokens + doubt.tokens >= bill["whole_tokens"]
 
 
 def test_usage_that_nobody_can_read_is_in_doubt_and_the_answers_stay(tmp_path, right):
@@ -119,7 +130,9 @@ def test_ctrl_c_keeps_what_was_answered_and_can_be_continued(tmp_path, right):
         assert b"KeyboardInterrupt" in said
         with Place(tmp_path, stub.name()) as place:
             settled, doubt = place.ledger.physical(), place.ledger.in_doubt()
-            assert settled.calls == len(place.cache) >= 40
+            # The signal may fall between keeping an answer and settling its bill; it is in doubt then.
+            assert settled.calls <= len(place.cache) <= settled.calls + doubt.calls
+            assert len(place.cache) >= 40
             assert doubt.calls <= 16
             assert place.role.generate(questions(400), GREEDY) == right
 
