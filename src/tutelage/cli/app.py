@@ -50,27 +50,17 @@ TestLimit = Annotated[int | None, typer.Option("--test-limit", help="Evaluate on
 @app.command("list")
 def list_recipes(as_json: Json = False) -> None:
     """The recipes, one line each."""
-    from tutelage.recipes import load_recipe, recipe_names
+    from dataclasses import asdict
 
-    recipes = [load_recipe(name) for name in recipe_names()]
+    from tutelage.recipes import recipe_lines
+
+    lines = recipe_lines()
     if as_json:
-        _print_json(
-            [
-                {
-                    "name": r.name,
-                    "title": r.card.title,
-                    "kind": r.card.kind,
-                    "family": r.card.family,
-                    "claim": r.card.claim,
-                    "arms": list(r.arms),
-                }
-                for r in recipes
-            ]
-        )
+        _print_json([asdict(line) for line in lines])
         return
-    width = max(len(r.name) for r in recipes)
-    for recipe in recipes:
-        print(f"{recipe.name:<{width}}  {recipe.card.claim}")
+    width = max(len(line.name) for line in lines)
+    for line in lines:
+        print(f"{line.name:<{width}}  {line.claim}")
 
 
 @app.command()

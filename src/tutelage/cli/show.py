@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import itertools
+import sys
 import textwrap
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from tutelage.recipes import Recipe
@@ -14,10 +15,10 @@ from tutelage.recipes import Recipe
 
 def field_docs(settings: type) -> dict[str, str]:
     """The docstring under each field: what it is and where its default is from. Read from the source, so that it is written once."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
+    source = Path(str(sys.modules[settings.__module__].__file__)).read_text(encoding="utf-8")
+    tree = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == settings.__name__)
     docs: dict[str, str] = {}
-    body = getattr(tree, "body", [])
-    for here, following in itertools.pairwise(body):
+    for here, following in itertools.pairwise(tree.body):
         if isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name) and isinstance(following, ast.Expr):
             value = following.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):

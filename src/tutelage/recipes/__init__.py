@@ -60,6 +60,49 @@ def recipe_names() -> list[str]:
     return sorted(_paths())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What a list says of a recipe."""
+
+    name: str
+    kind: str
+    family: str
+    title: str
+    claim: str
+
+
+def recipe_lines() -> list[Line]:
+    """One line per recipe, by name. Read from the text of the CARD where that says them plainly, so that listing dozens of recipes
+    does not import dozens of recipes; a card that computes its fields is imported."""
+    return [_line(name, path) for name, path in sorted(_paths().items())]
+
+
+def _line(name: str, path: str) -> Line:
+    said = _card_text(path)
+    if said is None:
+        card = load_recipe(name).card
+        said = {f: getattr(card, f) for f in ("kind", "family", "title", "claim")}
+    return Line(name=name, **said)
+
+
+def _card_text(path: str) -> dict[str, str] | None:
+    import ast
+    from importlib.util import find_spec
+
+    spec = find_spec(path)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    start = text.find("\nCARD = Card(")
+    end = text.find("\n)\n", start)
+    if start < 0 or end < 0:
+        return None
+    call = ast.parse(text[start : end + 3].strip()).body[0].value  # pyright: ignore[reportAttributeAccessIssue]
+    found = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+    fields = ("kind", "family", "title", "claim")
+    return {f: str(found[f]) for f in fields} if all(f in found for f in fields) else None
+
+
 def load_recipe(name: str) -> Recipe:
     """The recipe, imported and checked for its parts."""
     paths = _paths()

@@ -28,7 +28,6 @@ from tutelage import steps
 from tutelage.card import Arm, Card, Claim
 from tutelage.errors import QualityGate
 from tutelage.lab import Lab, Role
-from tutelage.measure import preference_reliability
 from tutelage.objectives import dpo
 from tutelage.prompts.techniques import GENERAL
 from tutelage.records import Feedback, Origin, Problem, Solution
@@ -307,6 +306,8 @@ def _rationales(
 
 def _refuse_noise(lab: Lab, s: Settings, solutions: Sequence[Solution], scores: Sequence[Feedback]) -> None:
     """Note how reliable the preference is and by what it is explained; stop where aligning would follow chance."""
+    from tutelage.measure import preference_reliability  # not at the top: `tutelage list` would pay for it
+
     found = preference_reliability(
         [f.parts for f in scores],
         skills=[x.problem.skill for x in solutions],

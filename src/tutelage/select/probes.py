@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tutelage.measure import discrimination, most_discriminating
 from tutelage.records import Problem
 
 
@@ -18,6 +17,8 @@ def discriminating_probes(
     right, or all wrong, or better ones worse), the rest is drawn at random, since a probe set of the easiest items would say less; the
     returned facts tell how many were chosen and how.
     """
+    from tutelage.measure import discrimination, most_discriminating  # not at the top: `tutelage list` would pay for it
+
     found = discrimination(matrix)
     best = most_discriminating(found, wanted)
     rest = [i for i in range(len(problems)) if i not in set(best)]
