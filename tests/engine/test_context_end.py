@@ -1,8 +1,8 @@
 """Rows that meet the end of the context while others go on."""
 
 import pytest
-from checkpoints import tiny_checkpoint
 
+from checkpoints import tiny_checkpoint
 from tutelage.backends.hf import open_folder
 from tutelage.capabilities import Sampling
 from tutelage.records import Prompt
