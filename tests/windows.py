@@ -58,35 +58,67 @@ def loss_and_gradient(
     *,
     targets: Targets | None = None,
     moved: float = 1.05,
-    size: int | None = None,
     **changes: Any,
 ) -> tuple[float, torch.Tensor]:
-    """Of one window; `size` groups to a micro-batch where given.
+    """Of one window. The weights are moved away from the reference first, where a preference's gradient tells more."""
+    opened = Opened(model, records, objective, targets=targets, moved=moved, **changes)
+    return opened.value_and_gradient(**{n: v for n, v in changes.items() if n == "size"})
 
-    The weights are moved away from the reference first, where a preference's gradient tells more.
-    """
-    settings = FitSettings(lr=1e-3, batch=len(records), **changes)
-    torch.manual_seed(0)
-    site = opened_site(model, settings)
-    oracle = (targets or Reference()).open(site)
-    groups = [g for r in records if (g := r if isinstance(r, Group) else group_of(r, site)) is not None]
-    if settings.head == "lm":
-        oracle.prepare(groups)
-    network = site.network
-    with torch.no_grad():
-        for parameter in network.module.parameters():
-            parameter.mul_(moved)
-    charges = charges_of(objective, network, oracle)
-    counts = {i: count(c.term, groups) for i, c in enumerate(charges)}
-    parts = split(groups, objective, settings.micro_tokens, padded=network.layout != "packed")
-    value = 0.0
-    for part in parts if size is None else [groups[i : i + size] for i in range(0, len(groups), size)]:
-        loss, _ = total(charges, Measured(network, Batch(part, network.device), oracle, tile_bytes=settings.tile_bytes), counts, 0.0)
-        assert loss is not None
-        loss.backward()
-        value += loss.item()
-    own = [p for c in charges for p in c.own.values()]
-    return value, torch.cat([p.grad.flatten() for p in [*network.module.parameters(), *own] if p.grad is not None])
+
+class Opened:
+    """A window on a model that is opened once and asked for its gradient in several ways."""
+
+    def __init__(
+        self,
+        model: Path,
+        records: Sequence[Example | Pair | Group],
+        objective: Objective,
+        *,
+        targets: Targets | None = None,
+        moved: float = 1.05,
+        size: int | None = None,
+        **changes: Any,
+    ) -> None:
+        self.settings = FitSettings(lr=1e-3, batch=len(records), **changes)
+        torch.manual_seed(0)
+        site = opened_site(model, self.settings)
+        self.objective, self.network = objective, site.network
+        self.oracle = (targets or Reference()).open(site)
+        self.groups = [g for r in records if (g := r if isinstance(r, Group) else group_of(r, site)) is not None]
+        if self.settings.head == "lm":
+            self.oracle.prepare(self.groups)
+        with torch.no_grad():
+            for parameter in self.network.module.parameters():
+                parameter.mul_(moved)
+        self.charges = charges_of(objective, self.network, self.oracle)
+
+    def value_and_gradient(
+        self, *, size: int | None = None, layout: str | None = None, tile_bytes: int | None = None, micro_tokens: int | None = None
+    ) -> tuple[float, torch.Tensor]:
+        """`size` groups to a micro-batch where given, in another layout, in other tiles."""
+        was = self.network.layout
+        if layout is not None:
+            self.network.restore_attention()
+            self.network.layout = layout
+        parameters = [*self.network.module.parameters(), *(p for c in self.charges for p in c.own.values())]
+        for parameter in parameters:
+            parameter.grad = None
+        counts = {i: count(c.term, self.groups) for i, c in enumerate(self.charges)}
+        padded = self.network.layout != "packed"
+        parts = split(self.groups, self.objective, micro_tokens or self.settings.micro_tokens, padded=padded)
+        if size is not None:
+            parts = [self.groups[i : i + size] for i in range(0, len(self.groups), size)]
+        value = 0.0
+        for part in parts:
+            tiles = tile_bytes or self.settings.tile_on("cpu")
+            measured = Measured(self.network, Batch(part, self.network.device), self.oracle, tile_bytes=tiles)
+            loss, _ = total(self.charges, measured, counts, 0.0)
+            assert loss is not None
+            loss.backward()
+            value += loss.item()
+        self.network.layout = was
+        self.network.claim_attention()
+        return value, torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
 
 
 def opened_site(model: Path, settings: FitSettings) -> Site:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,10 @@ from tutelage import objectives as menu
 from tutelage.objectives import Objective
 from tutelage.records import Example, Pair
 from tutelage.train import Joined, Reference, Sampled, Targets, Teacher, TopK
-from windows import examples, gradient, off, pairs, ref
+from windows import Opened, examples, gradient, off, pairs, ref
 
 SPLITS = (1, 2, 4, 8)
-WAYS: tuple[dict[str, object], ...] = (
+WAYS: tuple[dict[str, Any], ...] = (
     *({"size": n} for n in SPLITS),
     {"layout": "right"},
     {"layout": "left"},
@@ -64,7 +65,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("m") / "teacher", seed=1)
 
 
-def settled(kind: str, teacher: Path) -> tuple[Targets | None, dict[str, object]]:
+def settled(kind: str, teacher: Path) -> tuple[Targets | None, dict[str, Any]]:
     targets: dict[str, Targets] = {
         "teacher": Teacher(ref(teacher)),
         "top k": TopK(ref(teacher), 5),
@@ -79,8 +80,9 @@ def check(student: Path, teacher: Path, records: Sequence[Example] | Sequence[Pa
     targets, changes = settled(kind, teacher)
     if kind == "class" and isinstance(records[0], Example):
         changes["classes"] = 3
-    whole = gradient(student, records, objective, targets=targets, **changes)
-    worst = {str(way): off(gradient(student, records, objective, targets=targets, **changes, **way), whole) for way in WAYS}
+    opened = Opened(student, records, objective, targets=targets, **changes)
+    _, whole = opened.value_and_gradient()
+    worst = {str(way): off(opened.value_and_gradient(**way)[1], whole) for way in WAYS}
     assert len(worst) == 7
     assert max(worst.values()) < 1e-5, worst
 
@@ -102,11 +104,11 @@ def test_on_pairs(student: Path, teacher: Path, name: str) -> None:
 
 def test_a_coupled_window_is_laid_out_in_any_way_but_never_split(student: Path, teacher: Path) -> None:
     records = [replace(e, label=i % 2) for i, e in enumerate(examples())]
-    far = Reference(ref(teacher))
-    whole = gradient(student, records, menu.kto(), targets=far, moved=0.5)
-    ways: tuple[dict[str, object], ...] = ({"layout": "right"}, {"layout": "left"}, {"micro_tokens": 1})
-    assert max(off(gradient(student, records, menu.kto(), targets=far, moved=0.5, **way), whole) for way in ways) < 1e-5
-    assert off(gradient(student, records, menu.kto(), targets=far, moved=0.5, size=1), whole) > 1e-3
+    opened = Opened(student, records, menu.kto(), targets=Reference(ref(teacher)), moved=0.5)
+    _, whole = opened.value_and_gradient()
+    ways: tuple[dict[str, Any], ...] = ({"layout": "right"}, {"layout": "left"}, {"micro_tokens": 1})
+    assert max(off(opened.value_and_gradient(**way)[1], whole) for way in ways) < 1e-5
+    assert off(opened.value_and_gradient(size=1)[1], whole) > 1e-3
 
 
 def test_counts_of_this_file() -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-TILE_BYTES = 32 * 2**20
+TILE_BYTES = 8 * 2**20
 
 
 class Head(NamedTuple):

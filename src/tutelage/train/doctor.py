@@ -122,7 +122,7 @@ def _gradient(objective: Objective, parts: Sequence[Sequence[Group]], oracle: Or
 
 
 def _compared(label: str, objective: Objective, groups: Sequence[Group], oracle: Oracle, site: Site) -> list[LossCheck]:
-    tile = site.settings.tile_bytes
+    tile = site.settings.tile_on(site.network.device.type)
 
     def by(size: int, tile_bytes: int = tile) -> Tensor:
         return _gradient(objective, [groups[i : i + size] for i in range(0, len(groups), size)], oracle, site, tile_bytes=tile_bytes)
@@ -160,7 +160,7 @@ def _laid_out(network: Network, layout: str, work: Callable[[], Tensor]) -> Tens
 def _zeros(student: Path, groups: Sequence[Group], site: Site) -> list[LossCheck]:
     name = ModelRef(name=str(student), digest=site.digest, path=str(student))
     oracle = Teacher(name).open(site)
-    tile = site.settings.tile_bytes
+    tile = site.settings.tile_on(site.network.device.type)
     scale = float(_gradient(cross_entropy(), [groups], oracle, site, tile_bytes=tile).norm())
     found: list[LossCheck] = []
     for objective in (forward_kl(), reverse_kl(), jensen_shannon(), skewed_kl()):

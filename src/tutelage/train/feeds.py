@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tutelage.engine.rendering import Rendering
-from tutelage.errors import DataError
+from tutelage.errors import DataError, QualityGate
 from tutelage.records import Example, Pair
 from tutelage.seeds import stream
 from tutelage.train.settings import FitSettings
@@ -59,14 +59,25 @@ class Feed(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
+def _nothing_left(records: int, site: Site) -> DataError | QualityGate:
+    """Why none of the records can be trained on. Where all are too long, another model or shorter texts are the way out."""
+    reasons = ", ".join(f"{n} {why}" for why, n in site.dropped.items()) or "no records at all"
+    if site.dropped.get("longer than the context"):
+        return QualityGate(
+            "nothing is left to train on",
+            got=f"{records} records: {reasons} of {site.context_tokens} tokens",
+            fix="a model with a longer context, shorter texts (the recipe's *_tokens settings), or overflow=truncate in the fit's settings",
+        )
+    return DataError("nothing to train on", got=f"{records} records: {reasons}", fix="look at the step that made the records")
+
+
 class FixedFeed:
     """Shuffled epochs over records that are turned into rows once."""
 
     def __init__(self, records: Sequence[Example | Pair], site: Site) -> None:
         self.fixed = [g for g in (group_of(r, site) for r in records) if g is not None]
         if not self.fixed:
-            reasons = ", ".join(f"{n} {why}" for why, n in site.dropped.items()) or "no records at all"
-            raise DataError("nothing to train on", got=f"{len(records)} records: {reasons}", fix="look at the step that made the records")
+            raise _nothing_left(len(records), site)
         self._batch, self._seed = site.settings.batch, site.seed
         per_epoch = -(-len(self.fixed) // self._batch)
         planned = per_epoch * site.settings.epochs

@@ -173,7 +173,7 @@ class _Run:
         self._resume()
         self.network.module.train()
         while (window := self.feed.next()) is not None:
-            with explained(self.settings):
+            with explained(self.settings, self.network.device.type):
                 entry = self._step(window)
             self.log.append(entry)
             if progress is not None:
@@ -245,7 +245,9 @@ class _Run:
         )
 
     def _measured(self, groups: Sequence[Group]) -> Measured:
-        return Measured(self.network, Batch(groups, self.network.device), self.oracle, tile_bytes=self.settings.tile_bytes)
+        return Measured(
+            self.network, Batch(groups, self.network.device), self.oracle, tile_bytes=self.settings.tile_on(self.network.device.type)
+        )
 
     def _update(self, rate: float) -> float:
         parameters = [p for _, p in self.trained]
@@ -364,7 +366,7 @@ def _write(network: Network, opened: OpenModel, charges: Sequence[Charge], out: 
 
 
 @contextmanager
-def explained(settings: FitSettings) -> Iterator[None]:
+def explained(settings: FitSettings, device: str = "cpu") -> Iterator[None]:
     """Out of memory, said with what to change."""
     try:
         yield
@@ -376,10 +378,11 @@ def explained(settings: FitSettings) -> Iterator[None]:
             and "out of memory" not in text
         ):
             raise
+        tile = settings.tile_on(device)
         raise OutsideError(
             "memory ran out in a training step",
-            got=f"micro_tokens={settings.micro_tokens}, tile_bytes={settings.tile_bytes}",
-            fix=f"try micro_tokens={max(1, settings.micro_tokens // 4)} and tile_bytes={max(1, settings.tile_bytes // 4)}; "
+            got=f"micro_tokens={settings.micro_tokens}, tile_bytes={tile}",
+            fix=f"try micro_tokens={max(1, settings.micro_tokens // 4)} and tile_bytes={max(1, tile // 4)}; "
             "the numbers stay the same, batch need not change",
         ) from wrong
 

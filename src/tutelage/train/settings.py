@@ -78,8 +78,8 @@ class FitSettings:
     """`packed`: rows one after another, each attending to itself only; `right` or `left`: padded. The same numbers up to rounding."""
     micro_tokens: int = 8192
     """Most tokens in one forward pass. Changes memory and speed, and numbers by rounding only."""
-    tile_bytes: int = 32 * 2**20
-    """Most memory of one tile of logits."""
+    tile_bytes: int | None = None
+    """Most memory of one tile of logits; None for what is fast on the device: about the caches of a CPU, much more on an accelerator."""
     checkpoint_every: int = 0
     """Steps between checkpoints; 0 for none."""
 
@@ -88,7 +88,9 @@ class FitSettings:
             value = getattr(self, name)
             if value not in known:
                 raise SettingsError(f"fit setting '{name}' has an unknown value", got=value, fix=did_you_mean(str(value), known))
-        for name in ("batch", "epochs", "micro_tokens", "tile_bytes"):
+        if self.tile_bytes is not None and self.tile_bytes < 1:
+            raise SettingsError("fit setting 'tile_bytes' must be at least 1, or None", got=self.tile_bytes)
+        for name in ("batch", "epochs", "micro_tokens"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"fit setting '{name}' must be at least 1", got=getattr(self, name))
         if not self.lr > 0:
@@ -101,6 +103,10 @@ class FitSettings:
             raise SettingsError("fit setting 'steps' must be at least 1, or None", got=self.steps)
         if self.head == "class" and self.classes < 1:
             raise SettingsError("the class head needs the number of classes", got=self.classes, fix="set classes")
+
+    def tile_on(self, device: str) -> int:
+        """Bytes of a tile of logits on a device of this type."""
+        return self.tile_bytes or (8 * 2**20 if device == "cpu" else 256 * 2**20)
 
     def describe(self) -> dict[str, Any]:
         """As JSON. What only decides when a checkpoint is written is left out: it changes no weight."""
