@@ -26,6 +26,7 @@ def text(rng, length):
 
 def test_words_fold_what_does_not_matter():
     assert words_of("The  Cost is $1,200,\u00a0no\u200bt 5,5!") == ["the", "cost", "is", "1200", "not", "5", "5"]
+    assert words_of("3 - 4*x = y, well-known") == ["3", "-", "4", "*", "x", "=", "y", "well", "known"]
     assert words_of("ＡＢＣ ﬁne") == ["abc", "fine"]
     assert words_of("...") == []
 
@@ -51,8 +52,8 @@ def test_blocks():
 
 def test_exact_duplicates_over_several_calls():
     finder = ExactDuplicates()
-    assert finder.add(["One two.", "three", "ONE  two"]) == [None, None, 0]
-    assert finder.add(["Three!", "four"]) == [1, None]
+    assert finder.add(["One two.", "three", "ONE  two."]) == [None, None, 0]
+    assert finder.add(["Three", "(three)", "four"]) == [1, None, None]
 
 
 def test_near_duplicates_are_found_and_unlike_texts_are_not():
@@ -98,19 +99,32 @@ def test_leaks_of_every_kind():
     for index, original in enumerate(evaluation):
         words = original.split()
         assert finder.check([original])[0].evaluation == index
-        assert finder.check([original.upper().replace(" ", ",  ") + "?"])[0].rule == "equal"
+        assert finder.check([original.upper().replace(" ", "\n  ")])[0].rule == "equal"
+        assert finder.check([original.replace(" ", ", ") + "?"])[0].evaluation == index
         if len(words) >= 10:
             assert finder.check([f"{text(rng, 30)} {original} {text(rng, 30)}"])[0].rule == "ngram"
         for place in range(len(words)):
             changed = [*words[:place], "zebra", *words[place + 1 :]]
             left_out = [*words[:place], *words[place + 1 :]]
             added = [*words[:place], "zebra", *words[place:]]
-            for variant in (changed, left_out, added):
+            typo = [*words[:place], words[place] + "s", *words[place + 1 :]]
+            for variant in (typo,) if len(words) < 10 else (typo, changed, left_out, added):
                 if len(variant) >= 3:
                     leak = finder.check([" ".join(variant)])[0]
                     assert leak is not None, (len(words), place)
                     assert leak.evaluation == index
     assert finder.check([text(rng, n) for n in (2, 5, 9, 15, 30, 100)]) == [None] * 6
+
+
+def test_short_texts_that_ask_something_else_are_no_leaks():
+    finder = Decontaminator(
+        ["add milk to my shopping list", "set a 5 minute timer", "what is 3 + 4 * 2", "not ( True ) and False is", "flip a coin please"]
+    )
+    others = ["add bread to my shopping list", "set a 4 minute timer", "what is 3 * 4 + 2", "not True or False is", "flip two coins please"]
+    assert finder.check(others) == [None] * 5
+    assert [leak.rule for leak in finder.check(["Set a 5 minute timer!", "filp a coin please", "add milk to my shoping list"])] == [
+        "near"
+    ] * 3
 
 
 def test_templated_tasks_know_equality_only():

@@ -181,3 +181,56 @@ def test_preference_rows_become_a_judging_task(tmp_path):
         shown = problem.text.index(problem.context["chosen"]) < problem.text.index(problem.context["rejected"])
         assert problem.answer == ("A" if shown else "B")
         assert task.verify(problem, f"A reads well but the answer is {problem.answer}.").right
+
+
+def test_every_kind_of_bad_row_is_named_and_nothing_is_half_read(tmp_path):
+    path = tmp_path / "x.jsonl"
+    good = [json.dumps({"id": i, **row}).encode() for i, row in enumerate(sums(40))]
+    bad = [
+        ('{"id": 90, "question": "Käse?", "answer": "1"}'.encode("cp1252"), "not UTF-8"),
+        (b'{"id": 91, "question": "' + b"x" * (10 * 2**20) + b'", "answer": "1"}', "10.0 MB"),
+        (b'"{\\"question\\": \\"q\\", \\"answer\\": \\"1\\"}"', "encoded twice"),
+        (b'{"id": 0, "question": "another?", "answer": "1"}', "id '0' again (first in line 1)"),
+        (b'{"id": 92, "question": ["q"], "answer": "1"}', "holds a list"),
+        (b'{"id": 93, "question": "  ", "answer": "1"}', "holds an empty text"),
+        (b'{"id": 94, "question": "q", "answer": null}', "holds nothing"),
+        (b"[1, 2]", "a JSON list"),
+        (b"{'question': 'q'}", "printed Python dict"),
+    ]
+    path.write_bytes(b"\r\n".join([*good, *(row for row, _ in bad)]))
+    task = open_task(f"file:{path}", {"max_malformed": 0.5})
+    assert task.dropped == {"malformed": len(bad)}
+    for number, (told, (_, says)) in enumerate(zip(task.malformed, bad, strict=True), start=41):
+        assert told.startswith(f"line {number}: "), told
+        assert says in told
+    assert sum(map(len, splits_of(task).values())) == 40
+    with pytest.raises(DataError, match=f"{len(bad)} unusable rows among 49"):
+        open_task(f"file:{path}")
+
+
+def test_bad_rows_of_csv(tmp_path):
+    path = tmp_path / "x.csv"
+    lines = ["question,answer"] + [f"What is {i}?,{i}" for i in range(60)]
+    lines[10] = "one field"
+    lines[20] = "a,b,c"
+    path.write_bytes("\n".join(lines).encode() + "\nKäse?,1\n".encode("cp1252") + b'"never closed,3\nWhat is 70?,70\n')
+    task = open_task(f"file:{path}", {"max_malformed": 0.5})
+    assert [told.split(":")[0] for told in task.malformed] == ["line 11", "line 21", "line 62", "line 63"]
+    assert "1 fields under 2 columns" in task.malformed[0]
+    assert "in Windows-1252 it is 'ä'" in task.malformed[2]
+    assert "never closed" in task.malformed[3]
+
+
+def test_missing_splits_are_named(tmp_path):
+    rows = [{**row, "split": "test"} for row in sums(40)]
+    with pytest.raises(DataError, match="gives no row to the train split"):
+        open_task(write(tmp_path / "x.jsonl", rows))
+    with pytest.raises(DataError, match="no such file"):
+        open_task(write(tmp_path / "y.jsonl", sums(40)), {"test": str(tmp_path / "nowhere.jsonl")})
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "test.jsonl", sums(10))
+    with pytest.raises(DataError, match="holds no train file"):
+        open_task(f"file:{tmp_path / 'folder'}")
+    one = [{**row, "split": "validation" if i == 0 else "train" if i < 30 else "test"} for i, row in enumerate(sums(40))]
+    with pytest.raises(DataError, match="1 rows in its validation split"):
+        open_task(write(tmp_path / "z.jsonl", one))

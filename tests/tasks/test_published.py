@@ -6,6 +6,7 @@ import pytest
 
 from tutelage.errors import DataError
 from tutelage.records import Problem
+from tutelage.select.hygiene import clean
 from tutelage.tasks import bbh, open_task
 from tutelage.tasks.splits import same_question
 from tutelage.verify.extract import final_answer
@@ -73,6 +74,19 @@ def test_every_bbh_row():
         return ["maybe", "(Z)", "none of these", f"{problem.answer}5"]
 
     check_every_row(task, invented)
+
+
+@needs_data
+def test_templates_of_bbh_are_no_leaks_but_its_test_questions_are():
+    task = open_task("bbh/*")
+    assert task.templated
+    evaluation = [p.text for p in (*task.test, *task.validation)]
+    training = [p.text for p in (*task.seed, *task.train)]
+    kept, counts = clean(training, text=str, evaluation=evaluation, templated=task.templated)
+    assert counts == {"kept": len(training), "checked": len(training)}
+    kept, counts = clean([*training, evaluation[0], evaluation[1].replace(" ", "\n")], text=str, evaluation=evaluation, templated=True)
+    assert len(kept) == len(training)
+    assert counts["leak: equal"] == 2
 
 
 @needs_data

@@ -2,10 +2,11 @@
 
 Three rules, by what the evaluation set is:
 
-- `equal`   the words are the same; the only rule for worlds that repeat templates, where every n-gram is shared by design
+- `equal`   the texts differ in spacing and case only; the only rule for worlds that repeat templates, which share n-grams by design
 - `ngram`   a run of n words (10) of an evaluation text stands in the training text
-- `near`    for texts of fewer than 2n words, which one changed word can leave without such a run: at most one word in ten is changed,
-            left out or added (at least one)
+- `near`    for texts of fewer than 2n words, which one changed word can leave without such a run: at most one word in ten is changed, left
+            out or added (at least one); below n words at most two letters of one word, and no digit, because in a short text one word is
+            what is asked ("add milk to my list")
 
 Short evaluation texts (fewer than n words) inside longer training texts are not looked for: a phrase of nine words is common property.
 """
@@ -18,12 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.errors import SettingsError
-from tutelage.select.words import Hashes, Vocabulary, same_text, windows
+from tutelage.select.diversity import edit_distance
+from tutelage.select.words import Hashes, Vocabulary, same_text, windows, words_of
 
 N = 10
 """Words in a run. See the curve in the log: shorter runs are everyday phrases, longer ones miss edited texts."""
 NEAR_SHARE = 0.1
-"""Share of changed words up to which two short texts are near."""
+"""Share of changed words up to which two texts of fewer than 2n words are near."""
+NEAR_LETTERS = 2
+"""Changed characters up to which two texts of fewer than n words are near."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class Decontaminator:
         self._equal = {same_text(text): i for i, text in reversed(list(enumerate(evaluation)))}
         self._short: dict[int, list[Hashes]] = {}
         self._halves: dict[tuple[int, int, int], list[int]] = {}
-        self._texts: dict[int, Hashes] = {}
+        self._texts: dict[int, tuple[Hashes, str]] = {}
         if templated:
             return
         rows = self._vocabulary.hashes(evaluation)
@@ -56,7 +60,7 @@ class Decontaminator:
         self._owner = owner[first]
         for i, row in enumerate(rows):
             if 3 <= len(row) < 2 * n:
-                self._remember(i, row)
+                self._remember(i, row, evaluation[i])
 
     def check(self, texts: Sequence[str]) -> list[Leak | None]:
         """For each text the leak that was found first, in the order of the rules; None for a clean one."""
@@ -75,38 +79,38 @@ class Decontaminator:
                 found[row] = found[row] or Leak(rule="ngram", evaluation=int(self._owner[at[hit]]))
         for row, words in enumerate(rows):
             if found[row] is None and 3 <= len(words) <= 2 * self._n:
-                near = self._near(words)
+                near = self._near(words, texts[row])
                 found[row] = None if near is None else Leak(rule="near", evaluation=near)
         return found
 
-    def _remember(self, index: int, words: Hashes) -> None:
+    def _remember(self, index: int, words: Hashes, text: str) -> None:
         """Under its first and its last half: one change leaves one of the two as it was."""
         half = len(words) // 2
-        self._texts[index] = words
+        self._texts[index] = (words, text)
         for side, part in ((0, words[:half]), (1, words[len(words) - half :])):
             self._halves.setdefault((side, half, _key(part)), []).append(index)
 
-    def _near(self, words: Hashes) -> int | None:
+    def _near(self, words: Hashes, text: str) -> int | None:
         seen: set[int] = set()
         for half in {(len(words) + change) // 2 for change in (-1, 0, 1)}:
             for side, part in ((0, words[:half]), (1, words[len(words) - half :])):
                 for index in self._halves.get((side, half, _key(part)), ()):
-                    if index not in seen and _changes(words, self._texts[index]) <= max(1, int(NEAR_SHARE * len(self._texts[index]))):
+                    if index not in seen and self._alike(words, text, *self._texts[index]):
                         return index
                     seen.add(index)
         return None
+
+    def _alike(self, words: Hashes, text: str, others: Hashes, other: str) -> bool:
+        changes = edit_distance(words.tolist(), others.tolist())
+        if len(others) >= self._n:
+            return changes <= max(1, int(NEAR_SHARE * len(others)))
+        one, two = " ".join(words_of(text)), " ".join(words_of(other))
+        return changes <= 1 and _digits(one) == _digits(two) and edit_distance(one, two) <= NEAR_LETTERS
 
 
 def _key(part: Hashes) -> int:
     return hash(part.tobytes())
 
 
-def _changes(one: Hashes, other: Hashes) -> int:
-    """Words to change, leave out or add (Levenshtein)."""
-    previous = list(range(len(other) + 1))
-    for i, a in enumerate(one.tolist(), start=1):
-        current = [i]
-        for j, b in enumerate(other.tolist(), start=1):
-            current.append(min(previous[j] + 1, current[-1] + 1, previous[j - 1] + (a != b)))
-        previous = current
-    return previous[-1]
+def _digits(text: str) -> str:
+    return "".join(c for c in text if c.isdigit())

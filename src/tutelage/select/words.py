@@ -1,6 +1,7 @@
 """Texts as sequences of hashed words, many at a time: the ground on which duplicates and leaks are found.
 
-A word is a run of letters, digits or underscores after Unicode folding, so spacing, case, punctuation and thousands commas do not count.
+A word is a run of letters, digits or underscores after Unicode folding, or an arithmetic or logical operator, so spacing, case, punctuation
+and thousands commas do not count, but 1 + 2 and 1 * 2 are different texts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ BLOCK = 2048
 """Rows worked on at a time; streams hold one block."""
 _CACHE_LIMIT = 500_000
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+|[+*/^=<>|&~]|-(?=[\s\d(])")
+_SPACE = re.compile(r"\s+")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _BASE = 0x9E3779B97F4A7C15  # odd, so that no word's hash is lost in a product
@@ -30,14 +32,18 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so that no word's hash is lost in a product
 
 def words_of(text: str) -> list[str]:
     """The words of a text, folded."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", _HIDDEN.sub("", text))
-    return _WORD.findall(_THOUSANDS.sub("", text).casefold())
+    return _WORD.findall(_THOUSANDS.sub("", _folded(text)))
 
 
 def same_text(text: str) -> bytes:
-    """16 bytes that two texts share when their words are the same."""
-    return hashlib.blake2b(" ".join(words_of(text)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    """16 bytes that two texts share when they differ in spacing and case only. Punctuation counts: parentheses change what is asked."""
+    return hashlib.blake2b(_SPACE.sub("", _folded(text)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _folded(text: str) -> str:
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _HIDDEN.sub("", text))
+    return text.casefold()
 
 
 class Vocabulary:

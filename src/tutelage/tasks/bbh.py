@@ -2,6 +2,8 @@
 
 `bbh/NAME` opens one; `bbh/*` opens all that are present, `skill` being the name of the sub-task. The published files have no splits;
 they are dealt out by a hash of the question: 10 seed, 40 train, 80 validation, 120 test of 250 rows (smaller files in proportion).
+Every sub-task repeats its own wording
+("do you return to the starting point?"), so the set is `templated`: of 50 training rows of `navigate` 50 share ten words with a test row.
 Options: `seed_size`, `train_size`, `validation_size`, `test_size` (per sub-task), `split_seed`.
 """
 
@@ -239,6 +241,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         description=" ".join(dict.fromkeys(KINDS[sub].about for sub in subs)) if len(subs) == 1 else "Solve a short reasoning problem.",
         verify=verify,
         techniques=techniques(subs[0]) if len(subs) == 1 else (),
+        templated=True,
         dropped=dropped,
         options=dict(options),
         seed=splits["seed"],
