@@ -336,6 +336,26 @@ def test_an_endpoint_that_dies_on_the_way_keeps_what_it_answered(tmp_path):
         assert stub.bill()["requests"] == 60 - held
 
 
+def test_a_server_that_comes_back_is_waited_for(tmp_path):
+    with Stub(crash_after=20) as stub, Place(tmp_path, stub.name(), start=4, concurrency=4, dead_s=600.0) as place:
+
+        def again(done, total):
+            if done >= 16 and not stub.settings.get("port"):
+                stub.settings = {"port": stub.port}
+                threading.Timer(0.5, stub.start).start()
+
+        place.role._progress = again
+        said = place.role.generate(questions(60), GREEDY)
+        assert all(row[0].error is None for row in said)
+        assert place.ledger.physical().calls == 60
+
+
+def test_a_refused_request_after_answers_to_others_is_data(stub, tmp_path):
+    with Place(tmp_path, stub.name()) as place:
+        place.role.generate(questions(1), GREEDY)
+        assert "Unsupported value" in str(place.role.generate([Prompt.user("[[400]]")], GREEDY)[0][0].error)
+
+
 def test_a_certificate_nobody_vouches_for_ends_the_run(tmp_path):
     certificate = tmp_path / "own.pem"
     made = subprocess.run(

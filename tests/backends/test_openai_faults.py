@@ -273,7 +273,7 @@ def test_a_full_disk_says_so_and_counts_what_was_under_way_as_doubtful(tmp_path)
 
 
 def test_a_silent_endpoint_is_given_up(tmp_path):
-    with Stub(rate_429=1.0) as stub, Place(tmp_path, stub.name(), silence_s=0.05) as place:
+    with Stub(rate_429=1.0) as stub, Place(tmp_path, stub.name(), silence_s=0.05, timeout_s=0.02) as place:
         with pytest.raises(EndpointError, match="answered nothing"):
             place.role.generate(questions(3), GREEDY)
         assert place.ledger.charged().calls == place.ledger.charged().tokens == 0

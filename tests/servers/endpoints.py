@@ -13,7 +13,7 @@ from tutelage.journal.cache import CallCache
 from tutelage.journal.ledger import Budget, Ledger
 from tutelage.records import ModelRef, Prompt
 
-QUICK = {"backoff_s": 0.005, "timeout_s": 20.0, "identity": "stub"}
+QUICK = {"backoff_s": 0.005, "timeout_s": 20.0, "dead_s": 0.1, "identity": "stub"}
 """Short waits: the tests' server asks for none, and no test measures time."""
 GREEDY = Sampling(max_tokens=12)
 DRAWN = Sampling(max_tokens=12, temperature=1.0, n=3, seed=3)

@@ -25,6 +25,8 @@ class Stub:
         return self
 
     def start(self) -> None:
+        """Start the server; again, if it ran before."""
+        self.stop()
         self._process = subprocess.Popen([sys.executable, str(STUB), json.dumps(self.settings)], stdout=subprocess.PIPE, text=True)
         stdout = self._process.stdout
         self.url = stdout.readline().strip() if stdout else ""

@@ -71,6 +71,8 @@ class Address:
     """First wait after a failure; doubles."""
     silence_s: float = 600.0
     """Time without any answer after which a run stops (it can be continued)."""
+    dead_s: float = 30.0
+    """How long a server that has answered before may be unreachable (a restart) until the run stops."""
     samples: int = 1
     """Samples of one prompt per request. More than 1 pays the prompt once, and needs a server that knows `n`."""
     repairs: int = 2

@@ -116,7 +116,13 @@ class OpenAIBackend:
             start=self.address.start,
             rates=Rates(requests=self.address.rpm, prompt_tokens=self.address.prompt_tpm, completion_tokens=self.address.completion_tpm),
         )
-        self.patience = Patience(attempts=self.address.attempts, first_wait_s=self.address.backoff_s, silence_s=self.address.silence_s)
+        self.patience = Patience(
+            attempts=self.address.attempts,
+            dead_s=self.address.dead_s,
+            first_wait_s=self.address.backoff_s,
+            # A slow model is not a silent one.
+            silence_s=max(self.address.silence_s, 2 * self.address.timeout_s),
+        )
         self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._line = _Line(self.address, self._key.header())

@@ -58,6 +58,8 @@ class Pace:
     def __init__(self, *, most: int, start: int, rates: Rates | None = None) -> None:
         rates = rates or Rates()
         self.most = most
+        self.ever_answered = False
+        """Whether this endpoint has answered anything since it was opened."""
         self._limit = float(min(start, most))
         self._slow_start = True
         self._halved_s = float("-inf")
@@ -106,6 +108,7 @@ class Pace:
         return [(bucket, amount) for bucket, amount in pairs if bucket]
 
     def answered(self) -> None:
+        self.ever_answered = True
         self._limit = min(float(self.most), self._limit + (1.0 if self._slow_start else 1.0 / self._limit))
 
     def pushed_back(self, sent_s: float, now_s: float, wait_s: float | None = None) -> None:

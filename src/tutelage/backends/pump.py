@@ -111,7 +111,9 @@ class Patience:
     attempts: int = 10
     """Failed attempts after which a row is given up, as data."""
     connects: int = 5
-    """Attempts without a connection, in a row over all requests, after which the endpoint is dead."""
+    """Attempts without a connection, in a row over all requests, after which the endpoint is dead,"""
+    dead_s: float = 30.0
+    """but one that has answered before may be away for so long (a restart)."""
     first_wait_s: float = 0.5
     most_wait_s: float = 30.0
     row_s: float = 3600.0
@@ -158,9 +160,11 @@ class Pump:
     _in_flight: int = 0
     _number: int = 0
     _unreachable: int = 0
+    _unreachable_s: float = 0.0
+    _short: bool = False
+    """Nothing but the budget holds the next request back; only an answer can change that."""
     _held_back: list[Outcome] = field(default_factory=list)
     """Refusals before the first success: not committed, because they may be nobody's data."""
-    _succeeded: bool = False
     _success_s: float = 0.0
     _delivered: int = 0
     _rng: random.Random = field(default_factory=random.Random)
@@ -175,6 +179,7 @@ class Pump:
                 if not exhausted:
                     exhausted = self._fill(source)
                 short = self._admit()
+                self._short = short is not None
                 if not self._in_flight:
                     if short is not None:
                         raise self._budget_error(short)
@@ -240,7 +245,7 @@ class Pump:
         waits = [5.0]
         if self._later:
             waits.append(self._later[0][0] - now_s)
-        if self._queue and self._in_flight < pace.limit:
+        if self._queue and self._in_flight < pace.limit and not self._short:
             head = self._queue[0]
             waits.append(max(pace.held_s(now_s), pace.wait_s(head.prompt_bytes, head.worst.completion_tokens, now_s), 0.001))
         return max(0.0, min(waits))
@@ -271,7 +276,7 @@ class Pump:
                 # A score or a vector that is missing is not a number; nothing could go on with it.
                 said = outcome.row_error.get("error")
                 fatal = fatal or EndpointError(f"endpoint {self.backend.where} cannot answer for one of the texts", got=said)
-            elif outcome.row_error is not None and outcome.refused and not self._succeeded:
+            elif outcome.row_error is not None and outcome.refused and not self.backend.pace.ever_answered:
                 self._held_back.append(outcome)
             elif outcome.row_error is not None:
                 if not outcome.refused:
@@ -279,7 +284,7 @@ class Pump:
                 answered += ((slot, outcome.row_error) for slot in ask.slots)
             elif not closing:
                 fatal = fatal or self._again(outcome, now_s, answered)
-        if self._succeeded and self._held_back:
+        if self.backend.pace.ever_answered and self._held_back:
             answered += ((slot, held.row_error or {}) for held in self._held_back for slot in held.ask.slots)
             self._held_back = []
         kept = self.commit(answered) if answered else []
@@ -292,7 +297,7 @@ class Pump:
         return kept
 
     def _success(self, now_s: float) -> None:
-        self._succeeded, self._success_s, self._unreachable = True, now_s, 0
+        self._success_s, self._unreachable = now_s, 0
         self.backend.pace.answered()
 
     def _rest(self, ask: Ask, missing: tuple[int, ...]) -> Ask:
@@ -311,18 +316,23 @@ class Pump:
         if outcome.at_once:
             self._queue.appendleft(ask)
             return None
-        ask.attempts += outcome.counts
-        ask.pushes += not outcome.counts
+        counts = outcome.counts and not outcome.unreachable
+        ask.attempts += counts
+        ask.pushes += not counts
         if outcome.unreachable:
+            self._unreachable_s = self._unreachable_s if self._unreachable else now_s
             self._unreachable += 1
-            if self._unreachable >= patience.connects:
+            allowed_s = patience.dead_s if self.backend.pace.ever_answered else 0.0
+            if self._unreachable >= patience.connects and now_s - self._unreachable_s >= allowed_s:
                 return EndpointError(
-                    f"endpoint {self.backend.where} cannot be reached", got=outcome.reason, fix="start the server, or correct the address"
+                    f"endpoint {self.backend.where} cannot be reached",
+                    got=outcome.reason,
+                    fix="start the server, or correct the address; the same command continues",
                 )
         age_s = now_s - (ask.began_s or now_s)
         if ask.attempts >= patience.attempts or age_s > patience.row_s:
             tries = f"{ask.attempts} failed attempts" if ask.attempts >= patience.attempts else f"{age_s:.0f} s"
-            if not self._succeeded or not isinstance(ask.job, Draw):
+            if not self.backend.pace.ever_answered or not isinstance(ask.job, Draw):
                 return EndpointError(
                     f"endpoint {self.backend.where} did not answer",
                     got=f"{outcome.reason} (after {tries})",
@@ -346,7 +356,7 @@ class Pump:
         return None
 
     def _hopeless(self) -> EndpointError | None:
-        if len(self._held_back) >= _REFUSALS_UNTIL_GIVING_UP and not self._succeeded:
+        if len(self._held_back) >= _REFUSALS_UNTIL_GIVING_UP and not self.backend.pace.ever_answered:
             return self._refused_error()
         return None
 
@@ -360,7 +370,7 @@ class Pump:
 
     def _release_held_back(self) -> list[tuple[int, dict[str, Any]]]:
         """All requests were refused and none was answered: not data, but a fault of the settings."""
-        if self._held_back and not self._succeeded:
+        if self._held_back and not self.backend.pace.ever_answered:
             raise self._refused_error()
         return []
 
