@@ -225,5 +225,7 @@ def test_decontamination_is_on_unless_it_is_switched_off():
     evaluation = ["one two three four five six"]
     assert clean(evaluation, text=str, evaluation=evaluation) == ([], {"kept": 0, "checked": 1, "leak: equal": 1})
     assert clean(evaluation, text=str, evaluation=evaluation, decontaminate=False)[0] == evaluation
+    assert clean(["a", "a"], text=str, evaluation=[])[0] == ["a"]
+    assert clean(["a", "a"], text=str, evaluation=[], exact=False)[0] == ["a", "a"]
     with pytest.raises(SettingsError):
         Hygiene([], least_words=5, most_words=3)

@@ -93,9 +93,14 @@ def clean(
     evaluation: Sequence[str],
     templated: bool = False,
     decontaminate: bool = True,
+    exact: bool = True,
     near: float | None = None,
 ) -> tuple[list[T], dict[str, int]]:
-    """The items that may stay and the counts by reason: `Hygiene` for what fits into memory."""
-    filters = Hygiene(evaluation, templated=templated, decontaminate=decontaminate, near=near)
+    """The items that may stay and the counts by reason: `Hygiene` for what fits into memory.
+
+    Give the question as `text`, not the rendered prompt, which no evaluation text equals; with several solutions per question set `exact`
+    to False.
+    """
+    filters = Hygiene(evaluation, templated=templated, decontaminate=decontaminate, exact=exact, near=near)
     kept = list(filters.filter(items, text=text))
     return kept, {"kept": 0, **filters.counts}
