@@ -69,7 +69,10 @@ WRONG = {
         ("run", "arte", *FOLDS, "--teacher", "hf:half_model", *PAIR[2:]),
         ("no weights", "half_model", "model.safetensors"),
     ),
-    "pickled weights": (("run", "arte", *FOLDS, "--teacher", "hf:pickled", *PAIR[2:]), ("pickled weights", "pytorch_model.bin", "save_pretrained")),
+    "pickled weights": (
+        ("run", "arte", *FOLDS, "--teacher", "hf:pickled", *PAIR[2:]),
+        ("pickled weights", "pytorch_model.bin", "save_pretrained"),
+    ),
     "model folder that is a file": (
         ("run", "arte", *FOLDS, "--teacher", "hf:good.jsonl", *PAIR[2:]),
         ("file, not a folder", "good.jsonl", "config.json"),

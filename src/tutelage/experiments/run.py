@@ -47,7 +47,7 @@ class Outcome:
     dataset: list[Example]
     """What it was taught."""
     refused: Mapping[str, str]
-    """`seed/arm` -> why a quality gate stopped it."""
+    """`seed/arm` -> why a quality gate stopped it, and the way out."""
     calls: int
     """Model calls that were not answered from the cache, over all roles, in this invocation."""
     fits: int
@@ -64,11 +64,21 @@ def run_folder(request: Request, out: Path | None) -> Path:
         there = orjson.loads(held.read_bytes())["identity"]
         if there != orjson.loads(orjson.dumps(request.identity)):
             wanted = orjson.loads(orjson.dumps(request.identity))
-            differ = [f"{k}: there {there.get(k)!r}, here {wanted.get(k)!r}" for k in wanted if there.get(k) != wanted.get(k)]
+            differ = _differences(there, wanted, "")
             raise SettingsError(
                 f"folder {folder} holds another run", got="; ".join(differ)[:600], fix="name another --out folder, or leave it out"
             )
     return folder
+
+
+def _differences(there: Any, here: Any, path: str) -> list[str]:
+    """Every place where two identities differ, by its dotted name."""
+    if there == here:
+        return []
+    if isinstance(there, dict) and isinstance(here, dict):
+        names = dict.fromkeys((*there, *here))
+        return [line for n in names for line in _differences(there.get(n), here.get(n), f"{path}.{n}" if path else n)]
+    return [f"{path}: there {there!r}, here {here!r}"]
 
 
 def run_request(
@@ -110,8 +120,9 @@ def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = 
 
         def train(**given: Any) -> Mapping[str, Any]:
             nonlocal fits
+            done = _train(**given)
             fits += 1
-            return _train(**given)
+            return done
 
         for arm in request.arms:
             journal = _journal(folder, seed, arm)
@@ -281,6 +292,10 @@ def _journal(folder: Path, seed: int, arm: str) -> ArmJournal:
     return ArmJournal(folder / "seeds" / str(seed) / arm)
 
 
+MALFORMED_TOLD = 20
+"""Malformed rows that run.json names; all of them are counted."""
+
+
 def _write_run(request: Request, folder: Path, command: str) -> None:
     if (folder / "run.json").exists():
         return
@@ -297,7 +312,8 @@ def _write_run(request: Request, folder: Path, command: str) -> None:
         "preset": request.preset,
         "task": {
             "name": task.name, "version": task.version, "licence": task.licence, "chance": task.chance, "description": task.description,
-            "answer_format": task.answer_format, "templated": task.templated, "options": dict(task.options), "dropped": dict(task.dropped),
+            "answer_format": task.answer_format, "templated": task.templated, "options": dict(task.options),
+            "dropped": dict(task.dropped), "malformed": list(task.malformed[:MALFORMED_TOLD]),
             "splits": {
                 "seed": len(task.seed), "train": len(task.train), "validation": len(task.validation),
                 "test": len(task.test[: request.test_limit]),
@@ -341,7 +357,7 @@ def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
             cards += [c for c in journal.records("scorecards") if isinstance(c, Scorecard)]
             for event in journal.events():
                 if event["event"] == "refused":
-                    refused[f"{seed}/{arm}"] = " ".join(filter(None, (event["message"], event.get("got"))))
+                    refused[f"{seed}/{arm}"] = str(QualityGate(event["message"], got=event.get("got"), fix=event.get("fix")))
                 if event["event"] == "fit" and event["role"] == "student" and arm == request.recipe.card.arm and student is None:
                     fit = orjson.loads((folder / "fits" / event["key"] / "fit.json").read_bytes())
                     student = ModelRef(
