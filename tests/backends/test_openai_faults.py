@@ -16,7 +16,7 @@ from servers.endpoints import DRAWN, GREEDY, Place, questions
 from servers.running import Stub
 from tutelage import backends
 from tutelage.backends.pacing import Bucket, Pace, Rates, backoff_s
-from tutelage.backends.pump import Draw
+from tutelage.backends.pump import Draw, Patience
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import Completion, Sampling
 from tutelage.errors import BudgetExhausted, EndpointError, SettingsError, StorageError
@@ -273,7 +273,8 @@ def test_a_full_disk_says_so_and_counts_what_was_under_way_as_doubtful(tmp_path)
 
 
 def test_a_silent_endpoint_is_given_up(tmp_path):
-    with Stub(rate_429=1.0) as stub, Place(tmp_path, stub.name(), silence_s=0.05, timeout_s=0.02) as place:
+    with Stub(rate_429=1.0) as stub, Place(tmp_path, stub.name()) as place:
+        place.role.backend.patience = Patience(first_wait_s=0.005, silence_s=0.05)
         with pytest.raises(EndpointError, match="answered nothing"):
             place.role.generate(questions(3), GREEDY)
         assert place.ledger.charged().calls == place.ledger.charged().tokens == 0
