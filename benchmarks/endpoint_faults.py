@@ -44,7 +44,7 @@ FAULTS: dict[str, Any] = {
     "rate_429": 0.10, "retry_after": "0.02", "rate_500": 0.10, "rate_stall": 0.05, "stall_s": 600.0, "rate_truncated": 0.05,
     "rate_reset": 0.01, "latency_s": 0.01, "latency": "exponential",
 }  # fmt: skip
-PATIENT: dict[str, Any] = {"timeout_s": 4.0, "concurrency": 64, "attempts": 30}
+PATIENT: dict[str, Any] = {"timeout_s": 3.0, "concurrency": 256, "attempts": 30}
 """The wait tells a stall from an answer. On a busy machine an answer may come later than that: it is then the server's delivered, and our
 doubtful one, and the check of exact equality misses."""
 PROGRAM = f"""

@@ -319,8 +319,8 @@ def test_buckets_never_let_more_than_the_limit_through_in_any_minute():
     assert sum(a for _, a in taken) > 0.8 * 600 * 5
 
 
-def test_pace_doubles_then_adds_one_and_halves_once_per_round_trip():
-    pace = Pace(most=100, start=4)
+def test_pace_doubles_then_adds_a_step_and_halves_once_per_round_trip():
+    pace = Pace(most=16, start=4)
     for _ in range(4):
         pace.answered()
     assert pace.limit == 8
@@ -340,7 +340,20 @@ def test_pace_doubles_then_adds_one_and_halves_once_per_round_trip():
     assert pace.limit == 1
     for _ in range(10_000):
         pace.answered()
-    assert pace.limit == 100
+    assert pace.limit == 16
+
+
+def test_failures_that_have_nothing_to_do_with_load_do_not_strangle_a_wide_endpoint():
+    rng, pace, now_s, widths = random.Random(5), Pace(most=256, start=32), 0.0, []
+    for _ in range(2_000):
+        sent_s, now_s = now_s, now_s + 1.0
+        for _ in range(pace.limit):
+            if rng.random() < 0.1:
+                pace.pushed_back(sent_s, now_s)
+            else:
+                pace.answered()
+        widths.append(pace.limit)
+    assert sum(widths) / len(widths) > 10
 
 
 def test_rate_limits_use_the_bill_once_it_is_known():

@@ -50,9 +50,10 @@ class Bucket:
 class Pace:
     """The state of one endpoint, shared by all calls to it.
 
-    Concurrency doubles per round trip until the endpoint first pushes back, then grows by one per round trip; a push back (429, a
-    timeout) halves it, once per round trip. A wait that the endpoint asked for holds everything back, since limits belong to the
-    account, not to the request.
+    Concurrency doubles per round trip until the endpoint first pushes back, then grows per round trip by a fixed step, a sixteenth of
+    the most; a push back (429, a timeout) halves it, once per round trip. The step is not one, since failures that have nothing to do
+    with load, one in ten, would then hold concurrency at four however large the most is. A wait that the endpoint asked for holds
+    everything back, since limits belong to the account, not to the request.
     """
 
     def __init__(self, *, most: int, start: int, rates: Rates | None = None) -> None:
@@ -61,6 +62,7 @@ class Pace:
         self.ever_answered = False
         """Whether this endpoint has answered anything since it was opened."""
         self._limit = float(min(start, most))
+        self._step = max(1.0, most / 16)
         self._slow_start = True
         self._halved_s = float("-inf")
         self._held_until_s = float("-inf")
@@ -109,7 +111,7 @@ class Pace:
 
     def answered(self) -> None:
         self.ever_answered = True
-        self._limit = min(float(self.most), self._limit + (1.0 if self._slow_start else 1.0 / self._limit))
+        self._limit = min(float(self.most), self._limit + (1.0 if self._slow_start else min(1.0, self._step / self._limit)))
 
     def pushed_back(self, sent_s: float, now_s: float, wait_s: float | None = None) -> None:
         """The endpoint refused a request sent at `sent_s`, perhaps naming a wait."""
