@@ -99,8 +99,19 @@ def test_a_worker_that_dies_is_replaced():
     with Maths(limit_s=20) as worker:
         assert worker.compare("1/2", "2/4") == "right"
         os.kill(worker.pids()[0], 9)
-        assert worker.compare("2x", "x+x") in ("right", "died")
         assert worker.compare("2x", "x+x") == "right"
+
+
+def test_a_worker_outlives_the_thread_that_started_it():
+    import threading
+
+    with Maths(limit_s=20) as worker:
+        starter = threading.Thread(target=worker.compare, args=("2x", "x+x"))
+        starter.start()
+        starter.join()
+        pids = worker.pids()
+        assert worker.compare("3x", "x+2x") == "right"
+        assert worker.pids() == pids
 
 
 SQUARE = Problem(text="Square a number.", context={"tests": ["assert f(2) == 4", "assert f(-3) == 9"], "entry_point": "f"})

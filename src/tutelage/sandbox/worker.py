@@ -20,6 +20,7 @@ from tutelage.sandbox.weak import Weak
 class Worker:
     """One session. A call that runs into a limit ends the session; the next call begins a new one, and `sessions` counts them.
 
+    Make the first call from a thread that lives as long as the session: bubblewrap ends with the thread that started it.
     The reply of a session is as trustworthy as the code that ran in it: grade with `execute`, not with this.
     """
 

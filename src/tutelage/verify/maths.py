@@ -67,7 +67,9 @@ class Maths:
         if _plain_number(gold) is not None and _plain_number(said) is not None:
             return "right" if _plain_number(gold) == _plain_number(said) else "wrong"
         with self._lock:
-            return self._ask(gold, said)
+            state = self._ask(gold, said)
+            # A worker that was killed from outside has not judged; a fresh one is asked once.
+            return self._ask(gold, said) if state == "gone" else state
 
     def pids(self) -> list[int]:
         """The worker process, where one is running."""
@@ -99,7 +101,7 @@ class Maths:
             process.stdin.flush()
         except OSError:
             self.close()
-            return "died"
+            return "gone"
         # The worker keeps the limit itself; this second look is for a worker that is stuck or gone.
         reply = _read_line(process, 4 * self._limit_s + 1)
         if reply is None:
@@ -107,6 +109,8 @@ class Maths:
                 os.killpg(process.pid, signal.SIGKILL)
             self.close()
             return "time"
+        if reply == "gone":
+            self.close()
         return reply
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -170,4 +174,4 @@ def _read_line(process: subprocess.Popen[bytes], limit_s: float) -> str | None:
     if not ready:
         return None
     line = process.stdout.readline()
-    return orjson.loads(line) if line else "died"
+    return orjson.loads(line) if line else "gone"
