@@ -18,7 +18,7 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,6 +47,14 @@ BATCH_TOKENS = 1400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Further steps with other shares, whose rates fall to zero in a line from half their height."""
+
+    steps: int
+    skills: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     """How one model is made."""
 
@@ -67,23 +75,34 @@ class Build:
     """Share of the steps at the end over which both rates fall to zero in a line."""
     horizon: int = 0
     """Where that line ends, if the first stage is left before."""
-    more_steps: int = 0
-    """Of a second stage with other shares, whose rates fall to zero in a line from half their height."""
-    more_skills: Mapping[str, float] = field(default_factory=dict)
+    later: tuple[Stage, ...] = ()
+
+    @property
+    def all_steps(self) -> int:
+        return self.steps + sum(stage.steps for stage in self.later)
 
     def skills_at(self, step: int) -> Mapping[str, float]:
-        return self.skills if step < self.steps else self.more_skills
+        found = self._later_at(step)
+        return found[0].skills if found else self.skills
 
     def closes_at(self, step: int) -> bool:
-        """A first stage that a second one follows leaves out the closing sentence of tracking. This is how the teacher came about: at the
-        end of its first stage every state was right and the answer, read off in one look, mostly a guess."""
-        return step >= self.steps or not self.more_steps
+        """A first stage that others follow leaves out the closing sentence of tracking. This is how the teacher came about: at the end
+        of its first stage every state was right and the answer, read off in one look, mostly a guess."""
+        return step >= self.steps or not self.later
 
     def rate_at(self, step: int) -> float:
         """Share of the full learning rates at `step`, counted from 0."""
-        if step < self.steps:
-            return rate(step, self.horizon or self.steps, self.decay)
-        return 0.5 * rate(step - self.steps, self.more_steps, 1.0)
+        found = self._later_at(step)
+        return 0.5 * rate(found[1], found[0].steps, 1.0) if found else rate(step, self.horizon or self.steps, self.decay)
+
+    def _later_at(self, step: int) -> tuple[Stage, int] | None:
+        """The later stage that `step` belongs to, and the number of the step within it."""
+        within = step - self.steps
+        for stage in self.later:
+            if 0 <= within < stage.steps:
+                return stage, within
+            within -= stage.steps
+        return None
 
 
 WEB, BOOLEAN, NAVIGATE, TRACKING, COUNTING = world.SKILLS
@@ -97,10 +116,12 @@ BUILDS = {
         horizon=1700,
         documents=20,
         skills={WEB: 0.22, BOOLEAN: 0.16, NAVIGATE: 0.24, TRACKING: 0.14, COUNTING: 0.24},
-        more_steps=250,
-        more_skills={WEB: 0.12, BOOLEAN: 0.14, NAVIGATE: 0.22, TRACKING: 0.4, COUNTING: 0.12},
+        later=(
+            Stage(steps=250, skills={WEB: 0.12, BOOLEAN: 0.14, NAVIGATE: 0.22, TRACKING: 0.4, COUNTING: 0.12}),
+            Stage(steps=200, skills={WEB: 0.1, BOOLEAN: 0.1, NAVIGATE: 0.1, TRACKING: 0.6, COUNTING: 0.1}),
+        ),
     ),
-    "student": Build(width=64, layers=3, heads=4, inner=176, steps=1100, documents=20, skills={BOOLEAN: 0.3, NAVIGATE: 0.4, COUNTING: 0.3}),
+    "student": Build(width=64, layers=3, heads=4, inner=176, steps=400, documents=20, skills={BOOLEAN: 0.3, NAVIGATE: 0.4, COUNTING: 0.3}),
 }
 
 
@@ -394,7 +415,7 @@ def raise_model(
     folder = out / f"bbh_{which}"
     folder.mkdir(parents=True, exist_ok=True)
     build = replace(build, steps=steps or build.steps)
-    state, total = out / f"{which}.state.safetensors", build.steps + build.more_steps
+    state, total = out / f"{which}.state.safetensors", build.all_steps
     first, tokens = load_state(state, model, opts) if resume and state.exists() else (0, 0)
     log = folder / "log.jsonl"
     lines = log.read_text().splitlines(keepends=True) if first else []
@@ -446,7 +467,7 @@ license: apache-2.0
 
 A small decoder (Llama architecture, {parameters:,} parameters, bf16) that reads and writes one thing: generated problems in the wording of
 {len(build.skills)} tasks of BIG-Bench Hard, each solved step by step. Made by `scripts/pretrain_bbh.py --which {which} --lineage {lineage}`
-from {tokens / 1e6:.1f} million tokens in {build.steps + build.more_steps} steps on one CPU thread; `log.jsonl` is the log of that run.
+from {tokens / 1e6:.1f} million tokens in {build.all_steps} steps on one CPU thread; `log.jsonl` is the log of that run.
 SHA-256 of the weights: `{digest}`.
 
 On {count} held-out generated questions each, greedy, in percent: right answers, and solutions in which the solver finds every step right.
