@@ -50,6 +50,9 @@ class Model(Protocol):
 OpenRole = Callable[[str, ModelRef, ModelFacts], Model]
 """(role, ref, facts) -> model; opens nothing until its first uncached call."""
 
+Heard = Callable[[str, Sequence[Sequence[Completion]]], None]
+"""(role, replies): told of every reply, to count those that failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -60,6 +63,7 @@ class Role:
     facts: ModelFacts
     wording: Wording
     _model: Model = field(repr=False)
+    _heard: Heard = field(repr=False)
 
     @property
     def id(self) -> str:
@@ -67,7 +71,9 @@ class Role:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         self._need("generate")
-        return self._model.generate(prompts, sampling)
+        replies = self._model.generate(prompts, sampling)
+        self._heard(self.name, replies)
+        return replies
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]:
         self._need("score")
@@ -156,7 +162,14 @@ class Lab:
                 fix=did_you_mean(facts.dialect, DIALECTS),
             )
         wording = Wording(dialect=DIALECTS[facts.dialect], description=self.task.description, answer_format=self.task.answer_format)
-        return Role(name, ref, facts, wording, self._open_role(name, ref, facts))
+        return Role(name, ref, facts, wording, self._open_role(name, ref, facts), self._count_unanswered)
+
+    def _count_unanswered(self, role: str, replies: Sequence[Sequence[Completion]]) -> None:
+        """A request that failed for good is data (a prompt longer than the context, a refusal of an endpoint), and told in the report."""
+        failed = [c.error or "no reason given" for group in replies for c in group if c.finish == "error"]
+        if failed:
+            asked = sum(len(group) for group in replies)
+            self._journal.event("unanswered", role=role, step=self.step, asked=asked, count=len(failed), example=failed[0])
 
     # -- randomness ------------------------------------------------------------------------------------------------------------
 

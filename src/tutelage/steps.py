@@ -23,6 +23,9 @@ from tutelage.signals.responses import responses
 from tutelage.tasks.task import by_skill
 from tutelage.train import FitSettings, Fixed
 
+REPLY_SHOWN = 120
+"""Characters of an unreadable reply that an error message shows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
@@ -64,10 +67,12 @@ def draft_questions(
     problems = lab.keep(name, lab.answer_key(drafted.problems))
     lab.tally(name, asked=asked, parsed=drafted.parsed, kept=len(problems), dropped=drafted.dropped)
     if not problems:
+        why = f"a reply began {drafted.unreadable[:REPLY_SHOWN]!r}" if drafted.unreadable else "all were repeats"
         raise QualityGate(
             f"no question could be read from the teacher's replies (step {name})",
-            got=f"kept 0 of {asked}",
-            fix="use a teacher that follows the format of the question prompt; `tutelage show` prints the prompt, the report the yields",
+            got=f"kept 0 of {asked}; {why}",
+            fix="use a teacher that writes items in the form that the question prompt shows, or allow it longer replies "
+            "(--set question_tokens=N)",
         )
     return Drafts(problems=problems, prompts={p.id: prompt for p, prompt in zip(problems, drafted.prompts, strict=True)})
 
@@ -239,7 +244,7 @@ def choose_probes(lab: Lab, *, validation: int, probes: int, shots: Sequence[int
 def one_shot_scores(lab: Lab, solutions: Sequence[Solution], probes: Mapping[str, Sequence[Problem]], *, max_tokens: int) -> list[Feedback]:
     """How much each solution helps the student of this run as its only demonstration; not kept, since recipes use it at several places."""
     student = lab.student
-    return one_shot(
+    scores = one_shot(
         student,
         solutions,
         probes=probes,
@@ -248,6 +253,14 @@ def one_shot_scores(lab: Lab, solutions: Sequence[Solution], probes: Mapping[str
         sampling=lab.sampling("one_shot", max_tokens=max_tokens, stop=student.wording.dialect.solution_stop),
         student_id=student.id,
     )
+    if any(probes.values()) and scores and all(f.value is None for f in scores):
+        raise QualityGate(
+            "behind no rationale could the student answer a single probe, so it has shown no preference",
+            got=f"kept 0 of {len(scores)} scores",
+            fix="see the note on unanswered requests; where the context is too short: a student with a longer one, or shorter rationales "
+            "(--set rationale_tokens=N)",
+        )
+    return scores
 
 
 def teach(lab: Lab, student: Role, solutions: Sequence[Solution], *, settings: FitSettings) -> Role:

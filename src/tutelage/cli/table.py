@@ -14,8 +14,11 @@ from tutelage.experiments.run import Outcome
 
 def print_outcome(request: Request, outcome: Outcome, *, as_json: bool) -> None:
     from tutelage.report import summarise
+    from tutelage.report.omitted import rows_left_out, work_left_out
+    from tutelage.report.read import read_run
 
-    summary = summarise(outcome.folder)
+    run = read_run(outcome.folder)
+    summary = summarise(run)
     report = outcome.folder / "report.html"
     if as_json:
         body = {
@@ -23,6 +26,7 @@ def print_outcome(request: Request, outcome: Outcome, *, as_json: bool) -> None:
             "folder": str(outcome.folder),
             "report": str(report),
             "refused": dict(outcome.refused),
+            "left_out": [*filter(None, [rows_left_out(run)]), *work_left_out(run)],
             "calls": outcome.calls,
             "fits": outcome.fits,
         }
@@ -34,6 +38,8 @@ def print_outcome(request: Request, outcome: Outcome, *, as_json: bool) -> None:
     for where, why in outcome.refused.items():
         seed, arm = where.split("/", 1)
         print(f"\nseed {seed}, arm {arm} was stopped: {why}")
+    for line in filter(None, (rows_left_out(run), *work_left_out(run))):
+        print(f"\nnote: {line}")
     print(f"\n{outcome.calls:,} new model calls and {outcome.fits} new trainings in this invocation.")
     print(f"Report: {report}")
 

@@ -19,6 +19,8 @@ from tutelage.records import ModelRef
 from tutelage.tasks import open_task
 from tutelage.tasks.task import Task
 
+_WRITERS = "use a model that writes text: a folder whose config.json names a causal language model, or an endpoint (openai:MODEL@URL)"
+
 PRESETS = ("paper", "laptop", "toy")
 
 
@@ -166,11 +168,12 @@ def check_needs(recipe: Recipe, arms: Sequence[str], models: Mapping[str, tuple[
                         f"card of '{recipe.name}' names an unknown capability", got=capability, fix=did_you_mean(capability, CAPABILITIES)
                     )
                 if capability not in facts.capabilities:
+                    other = "use a model with local weights (hf:DIR)" if "generate" in facts.capabilities else _WRITERS
                     able = [a for a, b in recipe.arms.items() if b.needs is not None and capability not in b.needs.get(role, ())]
                     raise CapabilityError(
                         f"arm '{name}' of recipe '{recipe.name}' needs '{capability}' from its {role}",
                         got=f"{ref.name}, which can {', '.join(sorted(facts.capabilities)) or 'nothing'}",
-                        fix="use a model with local weights (hf:DIR)" + (f", or one of the arms {', '.join(able)}" if able else ""),
+                        fix=other + (f", or one of the arms {', '.join(able)}" if able else ""),
                     )
 
 

@@ -24,6 +24,8 @@ class Drafted:
     calls: int
     parsed: int
     dropped: dict[str, int]
+    unreadable: str = ""
+    """The first reply without a readable item, to show where nothing could be read."""
 
 
 def draft_questions(
@@ -53,6 +55,7 @@ def draft_questions(
     prompts: list[Prompt] = []
     dropped: dict[str, int] = {}
     calls = parsed = 0
+    unreadable = ""
     per_call = float(items_per_call)
     while len(problems) < wanted and calls < calls_at_most:
         # The yield so far says how many calls the rest will take; a share above that spares a round of stragglers.
@@ -71,6 +74,7 @@ def draft_questions(
             items = parse_questions(dialect, completions[0].text)
             calls += 1
             if not items:
+                unreadable = unreadable or completions[0].text or completions[0].error or ""
                 dropped["reply without a readable item"] = dropped.get("reply without a readable item", 0) + 1
             for item in items:
                 parsed += 1
@@ -86,7 +90,7 @@ def draft_questions(
         per_call = len(problems) / calls
     if len(problems) > wanted:
         dropped["beyond the number wanted"] = len(problems) - wanted
-    return Drafted(problems=problems[:wanted], prompts=prompts[:wanted], calls=calls, parsed=parsed, dropped=dropped)
+    return Drafted(problems=problems[:wanted], prompts=prompts[:wanted], calls=calls, parsed=parsed, dropped=dropped, unreadable=unreadable)
 
 
 def _normal(text: str) -> str:
@@ -144,4 +148,5 @@ def draft_by_skill(
         calls=sum(part.calls for part in parts),
         parsed=sum(part.parsed for part in parts),
         dropped=dropped,
+        unreadable=next((part.unreadable for part in parts if part.unreadable), ""),
     )

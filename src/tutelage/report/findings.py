@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tutelage.report.omitted import rows_left_out, work_left_out
 from tutelage.report.read import FINISHED, MISSING, REFUSED, RunFolder
 from tutelage.report.summary import difference
 from tutelage.report.text import listed, metric_words, number, percent, points
@@ -172,6 +173,11 @@ def _caveats(run: RunFolder, summary: Mapping[str, Any]) -> list[Finding]:
     if any(state != REFUSED for _, _, state in summary["unfinished"]):
         text = f"{_progress(summary)}; numbers will change. The command at the end of this page continues the run."
         out.append(Finding(tone="warn", title="Not finished", text=text))
+    work, rows = work_left_out(run), rows_left_out(run)
+    if work:
+        out.append(Finding(tone="warn", title="Not everything could be used", text=" ".join(work)))
+    if rows:
+        out.append(Finding(tone="plain", title="Rows that were left out", text=rows))
     if len(summary["seeds"]) == 1:
         text = "Intervals cover the choice of test questions only. Another seed may tell another story; run at least three."
         out.append(Finding(tone="plain", title="One seed", text=text))

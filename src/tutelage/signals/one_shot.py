@@ -21,15 +21,17 @@ def one_shot(
 ) -> list[Feedback]:
     """Accuracy over the probes of the item's skill when the student sees the item first (ARTE Sec. 3.2, rationale preference).
 
-    `probes` maps a skill to its problems; `parts` holds one 0/1 per probe in that order. An unparsed answer is not right. An item
-    whose skill has no probes has value None.
+    `probes` maps a skill to its problems; `parts` holds one 0/1 per answered probe in that order. An unparsed answer is not right. A
+    probe that could not be asked (behind this item it exceeds the student's context) measures nothing and is left out; an item without
+    any answered probe has value None.
     """
     prompts = [render(s, probe) for s in solutions for probe in probes.get(s.problem.skill, ())]
     answers = iter(student.generate(prompts, sampling))
     feedback = []
     for solution in solutions:
         mine = probes.get(solution.problem.skill, ())
-        parts = tuple(1.0 if verify(probe, next(answers)[0].text).right else 0.0 for probe in mine)
+        replies = [(probe, next(answers)[0]) for probe in mine]
+        parts = tuple(1.0 if verify(probe, reply.text).right else 0.0 for probe, reply in replies if reply.finish != "error")
         value = sum(parts) / len(parts) if parts else None
         stderr = math.sqrt(value * (1 - value) / len(parts)) if value is not None else None
         origin = Origin(step="one_shot", parents=(solution.id, *(p.id for p in mine)), model=student_id)
