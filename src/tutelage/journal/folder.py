@@ -63,6 +63,7 @@ class ArmJournal:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise storage_error(self.folder, problem) from problem
+        _sweep(self.folder)
         self.event("start", at_s=round(time.time(), 3))
 
     def event(self, kind: str, **body: Any) -> None:
@@ -98,6 +99,25 @@ class ArmJournal:
         if not path.exists():
             return []
         return [_decoded(line, number, path) for number, line in enumerate(path.read_bytes().splitlines(), start=1)]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what `write_whole` left of a process that was killed; a living one may still be writing."""
+    for part in folder.rglob(".*.part"):
+        number = part.name.split(".")[-2]
+        with contextlib.suppress(OSError):
+            if number.isdigit() and not _lives(int(number)):
+                part.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def read_lines(path: Path) -> Iterable[dict[str, Any]]:
