@@ -90,6 +90,14 @@ CARD = Card(
         "DPO beta, draft temperature of rationales and SFT batch are not reported; ours are 0.1, 0.7 and 64.",
         "A question pair compares replies of several questions, not single ones: trained on single ones the teacher stops after the first.",
         "Pairs without a margin are dropped (ties are common with few probes).",
+        "The response matrix has as many rows as the student and the models given with --pool have shots (the paper: 5 x 4); "
+        "where rows are too few for the two-parameter fit, point-biserial correlation ranks the problems, and where too few discriminate, "
+        "the rest of the probes is drawn at random.",
+        "Technique prompts are general ones where the task brings none (the paper writes four per task); one that brings fewer than "
+        "`rationales` gets one rationale per technique.",
+        "All arms but most_preferred draw their questions anew in step 8, also rationale_only, where the paper uses the draft questions.",
+        "The teacher is tuned in full unless --set dpo.lora.rank=N is given; the paper does not say.",
+        "The laptop preset evaluates with one demonstration instead of three, and adds a likelihood term to DPO.",
     ),
     demo_arms=("untouched", "original_teacher", "arte", "verified_sampling", "shuffled"),
 )
@@ -151,9 +159,9 @@ class Settings:
     shuffle: bool = False
     """Control: permute s_r over the drafts before pairing."""
     tries: int = 4
-    """Rationales drawn per question where some are thrown away (`check_data`, `best_of_n`)."""
+    """Rationales drawn per question where some are thrown away (`check_data`, `best_of_n`); ours."""
     in_context: int = 3
-    """Preferred drafts shown to the teacher by the arm of that name."""
+    """Preferred drafts shown to the teacher by the arm of that name; ours."""
     equal_calls: bool = False
     """Spend the calls of steps 1-2 on more examples instead."""
     teach: bool = True
