@@ -20,7 +20,7 @@ demo: $(VENV)/.core
 	$(BIN)/tutelage run arte --task 'folds/*' --teacher bundled:teacher --student bundled:student --seeds 3
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
