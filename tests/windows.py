@@ -93,7 +93,13 @@ class Opened:
         self.charges = charges_of(objective, self.network, self.oracle)
 
     def value_and_gradient(
-        self, *, size: int | None = None, layout: str | None = None, tile_bytes: int | None = None, micro_tokens: int | None = None
+        self,
+        *,
+        size: int | None = None,
+        layout: str | None = None,
+        tile_bytes: int | None = None,
+        micro_tokens: int | None = None,
+        share: bool = False,
     ) -> tuple[float, torch.Tensor]:
         """`size` groups to a micro-batch where given, in another layout, in other tiles."""
         was = self.network.layout
@@ -111,7 +117,8 @@ class Opened:
         value = 0.0
         for part in parts:
             tiles = tile_bytes or self.settings.tile_on("cpu")
-            measured = Measured(self.network, Batch(part, self.network.device), self.oracle, tile_bytes=tiles)
+            batch = Batch(part, self.network.device, share=share)
+            measured = Measured(self.network, batch, self.oracle, tile_bytes=tiles)
             loss, _ = total(self.charges, measured, counts, 0.0)
             assert loss is not None
             loss.backward()

@@ -22,6 +22,8 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"layout": "right"},
     {"layout": "left"},
     {"tile_bytes": 4096},
+    {"share": True},
+    {"share": True, "layout": "left"},
 )
 ON_EXAMPLES: dict[str, tuple[Objective, str]] = {
     "cross_entropy": (menu.cross_entropy(), ""),
@@ -83,7 +85,7 @@ def check(student: Path, teacher: Path, records: Sequence[Example] | Sequence[Pa
     opened = Opened(student, records, objective, targets=targets, **changes)
     _, whole = opened.value_and_gradient()
     worst = {str(way): off(opened.value_and_gradient(**way)[1], whole) for way in WAYS}
-    assert len(worst) == 7
+    assert len(worst) == 9
     assert max(worst.values()) < 1e-5, worst
 
 
@@ -112,7 +114,7 @@ def test_a_coupled_window_is_laid_out_in_any_way_but_never_split(student: Path, 
 
 
 def test_counts_of_this_file() -> None:
-    assert (len(WAYS), len(ON_EXAMPLES), len(ON_PAIRS)) == (7, 16, 7)
+    assert (len(WAYS), len(ON_EXAMPLES), len(ON_PAIRS)) == (9, 16, 7)
 
 
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "jensen_shannon", "skewed_kl", "skewed_reverse_kl"])

@@ -22,26 +22,39 @@ class Unpackable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Where the rows of a packed sequence lie in the grid."""
+    """Where the tokens of a packed sequence lie in the grid."""
 
     rows: int
     longest: int
     places: Tensor | None
-    """(tokens,) grid place of each token; None where all rows are equally long."""
+    """(tokens,) grid place of each token, the first one where it has several; None where the grid is the sequence."""
+    again: tuple[tuple[Tensor, Tensor], ...] = ()
+    """Further places of shared tokens: (tokens, places) pairs, each naming a token once at most."""
+
+    def fill(self, grid: Tensor, flat: Tensor) -> Tensor:
+        """`grid` (places, ...) with the tokens of `flat` (tokens, ...) in place; in place."""
+        grid.index_copy_(0, self.places, flat)  # pyright: ignore[reportArgumentType]
+        for tokens, places in self.again:
+            grid.index_copy_(0, places, flat.index_select(0, tokens))
+        return grid
 
 
 class _ToGrid(torch.autograd.Function):
-    """(tokens, width) -> (places, width). A pair of copies: indexing's own backward pass would add where nothing can collide."""
+    """(tokens, width) -> (places, width). Copies both ways: indexing's own backward pass would add where almost nothing collides."""
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, places: Tensor, size: int) -> Tensor:
-        ctx.save_for_backward(places)
-        return flat.new_zeros(size, flat.shape[1]).index_copy_(0, places, flat)
+    def forward(ctx: Any, flat: Tensor, segments: Segments) -> Tensor:
+        ctx.segments = segments
+        return segments.fill(flat.new_zeros(segments.rows * segments.longest, flat.shape[1]), flat)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        (places,) = ctx.saved_tensors
-        return upstream[0].index_select(0, places), None, None
+        segments: Segments = ctx.segments
+        slope = upstream[0].index_select(0, segments.places)  # pyright: ignore[reportArgumentType]
+        for tokens, places in segments.again:
+            part = slope.index_select(0, tokens) + upstream[0].index_select(0, places)
+            slope.index_copy_(0, tokens, part)
+        return slope, None
 
 
 class _FromGrid(torch.autograd.Function):
@@ -98,7 +111,7 @@ def _grid(states: Tensor, segments: Segments) -> Tensor:
     _, heads, tokens, size = states.shape
     flat = states.transpose(1, 2).reshape(tokens, heads * size)
     if segments.places is not None:
-        flat = _ToGrid.apply(flat, segments.places, segments.rows * segments.longest)
+        flat = _ToGrid.apply(flat, segments)
     return flat.view(segments.rows, segments.longest, heads, size).transpose(1, 2)  # pyright: ignore[reportOptionalMemberAccess]
 
 

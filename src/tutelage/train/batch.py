@@ -12,42 +12,67 @@ from tutelage.objectives.term import Term
 from tutelage.train.attention import Segments
 from tutelage.train.window import Group, Row
 
+_LEAST = 4
+"""Shorter common prompts are not worth the bookkeeping."""
+
+
+def _common(rows: Sequence[Row]) -> int:
+    """How many leading tokens all rows of a group share and none charges."""
+    if len(rows) < 2 or any(not r.charged for r in rows):
+        return 0
+    length = min(r.charged[0] for r in rows)
+    head = rows[0].ids[:length]
+    for row in rows[1:]:
+        if row.ids[:length] != head:
+            length = next(i for i in range(length) if row.ids[i] != head[i])
+            head = head[:length]
+    return length if length >= _LEAST else 0
+
 
 class Batch:
     """The groups of one forward pass. Tokens are in packed order everywhere; padding exists inside a network at most."""
 
-    def __init__(self, groups: Sequence[Group], device: torch.device) -> None:
+    def __init__(self, groups: Sequence[Group], device: torch.device, *, share: bool = False) -> None:
+        """`share`: the prompt that the rows of a group have in common is computed once."""
         self.groups = tuple(groups)
         self.rows: tuple[Row, ...] = tuple(r for g in groups for r in g.rows)
         self.device = device
         self.lengths = [len(r.ids) for r in self.rows]
         ids: list[int] = []
-        places: list[int] = []
-        spans: list[float] = []
-        owner: list[int] = []
-        for number, row in enumerate(self.rows):
-            shift = len(ids) - 1
-            places.extend([shift + i for i in row.charged])
-            spans.extend(row.spans)
-            owner.extend([number] * len(row.charged))
-            ids.extend(row.ids)
+        positions: list[int] = []
+        predicting: list[int] = []
+        labels: list[int] = []
+        self._last: list[int] = []
+        self._copies: list[list[tuple[int, int, int]]] = []  # by number of the copy: (row, first place of the prompt, its length)
+        number = 0
+        for group in groups:
+            common, first = _common(group.rows) if share else 0, len(ids)
+            for copy, row in enumerate(group.rows):
+                held = common if copy else 0
+                shift = len(ids) - held
+                ids.extend(row.ids[held:])
+                positions.extend(range(held, len(row.ids)))
+                for i in row.charged:
+                    predicting.append(shift + i - 1 if i > held else first + i - 1)
+                    labels.append(row.ids[i])
+                self._last.append(len(ids) - 1)
+                if held:
+                    while len(self._copies) < copy:
+                        self._copies.append([])
+                    self._copies[copy - 1].append((number, first, held))
+                number += 1
         self.ids = torch.tensor(ids, device=device)
         """(tokens,)"""
-        self.predicting = torch.tensor(places, dtype=torch.long, device=device)
-        """(charged,) place of the hidden state that predicts each charged token."""
-        self.spans = torch.tensor(spans, dtype=torch.float32, device=device)
-        self.owner = torch.tensor(owner, dtype=torch.long, device=device)
-        """(charged,) number of the row."""
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """(charged,)"""
-        return self.ids[self.predicting + 1]
-
-    @cached_property
-    def positions(self) -> Tensor:
+        self.positions = torch.tensor(positions, device=device)
         """(tokens,) counted anew in every row."""
-        return torch.cat([torch.arange(n, device=self.device) for n in self.lengths])
+        self.predicting = torch.tensor(predicting, dtype=torch.long, device=device)
+        """(charged,) place of the hidden state that predicts each charged token."""
+        self.labels = torch.tensor(labels, dtype=torch.long, device=device)
+        """(charged,)"""
+        self.spans = torch.tensor([w for r in self.rows for w in r.spans], dtype=torch.float32, device=device)
+        charged = [len(r.charged) for r in self.rows]
+        self.owner = torch.tensor([i for i, n in enumerate(charged) for _ in range(n)], dtype=torch.long, device=device)
+        """(charged,) number of the row."""
 
     @cached_property
     def row_weights(self) -> Tensor:
@@ -62,20 +87,27 @@ class Batch:
     @cached_property
     def last(self) -> Tensor:
         """(rows,) place of each row's last token."""
-        return torch.tensor(self.lengths, device=self.device).cumsum(0) - 1
+        return torch.tensor(self._last, device=self.device)
 
     @cached_property
     def segments(self) -> Segments:
         longest = max(self.lengths)
-        if min(self.lengths) == longest:
+        if min(self.lengths) == longest and not self._copies:
             return Segments(len(self.rows), longest, None)
-        return Segments(len(self.rows), longest, self.grid_places("right"))
+        return self.grid("right")
 
-    def grid_places(self, side: str) -> Tensor:
-        """(tokens,) place of each token in a grid of (rows, longest) padded on that side."""
+    def grid(self, side: str) -> Segments:
+        """Where the tokens lie in a grid of (rows, longest) padded on that side; a shared prompt lies in every row of its group."""
         longest = max(self.lengths)
         starts = [i * longest + (0 if side == "right" else longest - n) for i, n in enumerate(self.lengths)]
-        return self.positions + torch.tensor(starts, device=self.device).repeat_interleave(torch.tensor(self.lengths, device=self.device))
+        shared = {row: held for copies in self._copies for row, _, held in copies}
+        own = [start + i for row, (start, n) in enumerate(zip(starts, self.lengths, strict=True)) for i in range(shared.get(row, 0), n)]
+        again = []
+        for copies in self._copies:
+            tokens = [first + i for _, first, held in copies for i in range(held)]
+            places = [starts[row] + i for row, _, held in copies for i in range(held)]
+            again.append((torch.tensor(tokens, device=self.device), torch.tensor(places, device=self.device)))
+        return Segments(len(self.rows), longest, torch.tensor(own, device=self.device), tuple(again))
 
     @cached_property
     def row_labels(self) -> Tensor:

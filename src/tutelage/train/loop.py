@@ -245,9 +245,9 @@ class _Run:
         )
 
     def _measured(self, groups: Sequence[Group]) -> Measured:
-        return Measured(
-            self.network, Batch(groups, self.network.device), self.oracle, tile_bytes=self.settings.tile_on(self.network.device.type)
-        )
+        device = self.network.device
+        batch = Batch(groups, device, share=self.settings.layout == "shared")
+        return Measured(self.network, batch, self.oracle, tile_bytes=self.settings.tile_on(device.type))
 
     def _update(self, rate: float) -> float:
         parameters = [p for _, p in self.trained]

@@ -111,13 +111,15 @@ class Network:
     def _padded(self, batch: Batch) -> Tensor:
         side = "left" if self.layout == "left" else "right"
         shape = (len(batch.rows), max(batch.lengths))
-        places = batch.grid_places(side)
-        ids = batch.ids.new_zeros(shape).view(-1).index_copy(0, places, batch.ids).view(shape)
-        seen = batch.ids.new_zeros(shape).view(-1).index_fill(0, places, 1).view(shape)
-        positions = batch.ids.new_zeros(shape).view(-1).index_copy(0, places, batch.positions).view(shape)
+        grid = batch.grid(side)
+
+        def laid(flat: Tensor) -> Tensor:
+            return grid.fill(flat.new_zeros(shape[0] * shape[1]), flat).view(shape)
+
+        ids, seen, positions = laid(batch.ids), laid(torch.ones_like(batch.ids)), laid(batch.positions)
         options = {"input_ids": ids, "attention_mask": seen, "position_ids": positions, "use_cache": False}
-        grid = self.body(**options).last_hidden_state if self._plain_head else self.inner(**options).logits[..., : self.tokenizer_ids]
-        return grid.flatten(0, 1).index_select(0, places)
+        states = self.body(**options).last_hidden_state if self._plain_head else self.inner(**options).logits[..., : self.tokenizer_ids]
+        return states.flatten(0, 1).index_select(0, grid.places)
 
     def _prove(self) -> None:
         """Check on a few ids that the head is a plain matrix and that packing changes nothing; note it and step back where not."""

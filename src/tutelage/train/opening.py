@@ -121,7 +121,8 @@ def _adapted(module: Any, settings: FitSettings, folder: Path) -> Any:
 
 def _network(module: Any, opened: OpenModel, settings: FitSettings) -> Network:
     ids = opened.rendering.tokenizer.get_vocab().values()
-    return Network(module, tokenizer_ids=max(ids) + 1, layout=settings.layout, bf16=settings.precision == "bf16", head=_head_of(module))
+    layout = "packed" if settings.layout == "shared" else settings.layout
+    return Network(module, tokenizer_ids=max(ids) + 1, layout=layout, bf16=settings.precision == "bf16", head=_head_of(module))
 
 
 def _head_of(module: Any) -> str:

@@ -14,7 +14,7 @@ _CHOICES = {
     "optimiser": ("adamw", "muon"),
     "schedule": ("constant", "linear", "cosine"),
     "precision": ("fp32", "bf16"),
-    "layout": ("packed", "right", "left"),
+    "layout": ("packed", "shared", "right", "left"),
     "overflow": ("drop", "truncate", "error"),
     "head": ("lm", "class"),
 }
@@ -75,7 +75,8 @@ class FitSettings:
     context_tokens: int | None = None
     """Longest row; None for what the model's configuration says."""
     layout: str = "packed"
-    """`packed`: rows one after another, each attending to itself only; `right` or `left`: padded. The same numbers up to rounding."""
+    """`packed`: rows one after another, each attending to itself only; `shared`: the same, and the prompt that the rows of a pair or group
+    have in common is computed once; `right` or `left`: padded. The same numbers up to rounding."""
     micro_tokens: int = 8192
     """Most tokens in one forward pass. Changes memory and speed, and numbers by rounding only."""
     tile_bytes: int | None = None
