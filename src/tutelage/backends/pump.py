@@ -165,7 +165,8 @@ class Pump:
     """Nothing but the budget holds the next request back; only an answer can change that."""
     _held_back: list[Outcome] = field(default_factory=list)
     """Refusals before the first success: not committed, because they may be nobody's data."""
-    _success_s: float = 0.0
+    _silent_s: float = 0.0
+    """Time spent waiting for the endpoint since it last answered. Not the time since then: a machine may have slept."""
     _delivered: int = 0
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -173,7 +174,6 @@ class Pump:
         """(slot, answer) in the order in which they became durable. `asks` is drawn from only as there is room."""
         source = iter(asks)
         exhausted = False
-        self._success_s = time.monotonic()
         try:
             while True:
                 if not exhausted:
@@ -185,7 +185,10 @@ class Pump:
                         raise self._budget_error(short)
                     if exhausted and not self._queue and not self._later:
                         break
-                yield from self._digest(self.backend.collect(self._nap_s()))
+                nap_s, began_s = self._nap_s(), time.monotonic()
+                outcomes = self.backend.collect(nap_s)
+                self._silent_s += min(nap_s, time.monotonic() - began_s)
+                yield from self._digest(outcomes)
                 self._check_silence()
             yield from self._release_held_back()
         finally:
@@ -266,7 +269,7 @@ class Pump:
                     ask.prompt_bytes, ask.reserved.completion_tokens, bill.prompt_tokens, bill.completion_tokens, now_s
                 )
             if outcome.answers is not None:
-                self._success(now_s)
+                self._success()
                 answered += zip(ask.slots, outcome.answers, strict=False)
                 if missing := ask.slots[len(outcome.answers) :]:
                     self._queue.append(self._rest(ask, missing))
@@ -280,7 +283,7 @@ class Pump:
                 self._held_back.append(outcome)
             elif outcome.row_error is not None:
                 if not outcome.refused:
-                    self._success(now_s)
+                    self._success()
                 answered += ((slot, outcome.row_error) for slot in ask.slots)
             elif not closing:
                 fatal = fatal or self._again(outcome, now_s, answered)
@@ -296,8 +299,8 @@ class Pump:
             raise fatal
         return kept
 
-    def _success(self, now_s: float) -> None:
-        self._success_s, self._unreachable = now_s, 0
+    def _success(self) -> None:
+        self._silent_s, self._unreachable = 0.0, 0
         self.backend.pace.answered()
 
     def _rest(self, ask: Ask, missing: tuple[int, ...]) -> Ask:
@@ -375,7 +378,7 @@ class Pump:
         return []
 
     def _check_silence(self) -> None:
-        if (self._in_flight or self._later or self._queue) and time.monotonic() - self._success_s > self.patience.silence_s:
+        if (self._in_flight or self._later or self._queue) and self._silent_s > self.patience.silence_s:
             raise EndpointError(
                 f"endpoint {self.backend.where} has answered nothing for {self.patience.silence_s:.0f} s",
                 fix="it may be overloaded or your limits used up; run the same command again later, it continues",

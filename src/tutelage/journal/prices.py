@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -99,3 +100,12 @@ def _per_token(where: str, key: str, value: object) -> int:
     if not amount.is_finite() or amount < 0 or scaled != int(scaled):
         raise SettingsError(f"{where}: {key} must be dollars per million tokens, not negative, six decimals at most", got=value)
     return int(scaled)
+
+
+def usd_range(price: Price, prompt_tokens: tuple[float, float], completion_tokens: tuple[float, float]) -> tuple[float, float]:
+    """Dollars for the least and for the most of an expectation; input tokens that a provider might serve from its cache at full price."""
+    low, high = (
+        price.picodollars(prompt_tokens=math.ceil(prompt), completion_tokens=math.ceil(completion)) / PICODOLLARS
+        for prompt, completion in zip(prompt_tokens, completion_tokens, strict=True)
+    )
+    return low, high
