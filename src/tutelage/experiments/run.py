@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import shutil
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,11 +13,12 @@ from typing import Any
 
 import orjson
 
-from tutelage import errors
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import ModelFacts
-from tutelage.errors import BudgetExhausted, InternalError, QualityGate, SettingsError, TutelageError
+from tutelage.errors import BudgetExhausted, QualityGate, SettingsError, TutelageError
+from tutelage.experiments.processes import alone, in_processes
 from tutelage.experiments.request import Request, resolve_request
+from tutelage.experiments.shelf import Shelf, opener
 from tutelage.journal.cache import CallCache
 from tutelage.journal.folder import ArmJournal, write_whole
 from tutelage.journal.ledger import Budget, Ledger
@@ -104,7 +101,7 @@ def run_request(
                 done = run_seed(request, folder, seed, budget=budget, watch=watch)
                 calls, fits = calls + done["calls"], fits + done["fits"]
         elif todo:
-            for done in _in_processes(folder, todo, jobs, budget, watch):
+            for done in in_processes(folder, todo, jobs, budget, watch):
                 calls, fits = calls + done["calls"], fits + done["fits"]
     finally:
         _write_report(folder)
@@ -113,10 +110,14 @@ def run_request(
 
 def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = None, watch: Watch = unwatched) -> dict[str, int]:
     """All unfinished arms of one seed in this process. Returns how many uncached calls and fits it took."""
-    with CallCache(cache_path()) as cache, Ledger(folder / "ledger.sqlite", budget=Budget.parse(budget) if budget else None) as ledger:
+    with (
+        alone(folder, seed),
+        CallCache(cache_path()) as cache,
+        Ledger(folder / "ledger.sqlite", budget=Budget.parse(budget) if budget else None) as ledger,
+    ):
         shelf = Shelf()
         fits = 0
-        before = ledger.physical().calls
+        before = _calls(ledger, seed, request.arms)
 
         def train(**given: Any) -> Mapping[str, Any]:
             nonlocal fits
@@ -130,7 +131,16 @@ def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = 
                 continue
             (folder / "seeds" / str(seed) / "crash.txt").unlink(missing_ok=True)  # of an earlier attempt
             _run_arm(request, folder, seed, arm, journal=journal, cache=cache, ledger=ledger, shelf=shelf, train=train, watch=watch)
-        return {"calls": ledger.physical().calls - before, "fits": fits}
+        return {"calls": _calls(ledger, seed, request.arms) - before, "fits": fits}
+
+
+def _account(seed: int, arm: str) -> str:
+    """The ledger's name for one arm under one seed: seeds run at the same time and share the ledger."""
+    return f"{seed}/{arm}"
+
+
+def _calls(ledger: Ledger, seed: int, arms: Sequence[str]) -> int:
+    return sum(ledger.physical(arm=_account(seed, arm)).calls for arm in arms)
 
 
 def _run_arm(
@@ -152,7 +162,7 @@ def _run_arm(
         def progress(done: int, total: int) -> None:
             watch(seed, arm, f"{lab.step} ({role})", done, total)
 
-        return Cached(_opener(shelf, ref), ref, cache=cache, ledger=ledger, role=role, arm=arm, progress=progress)
+        return Cached(opener(shelf, ref), ref, cache=cache, ledger=ledger, role=role, arm=_account(seed, arm), progress=progress)
 
     lab = Lab(
         task=request.task,
@@ -170,10 +180,10 @@ def _run_arm(
     try:
         request.recipe.run(lab, request.arm_settings(arm))
     except QualityGate as gate:
-        _write_costs(journal, ledger, arm, lab)
+        _write_costs(journal, ledger, _account(seed, arm), lab)
         journal.event("refused", message=gate.message, got=None if gate.got is None else str(gate.got), fix=gate.fix)
     else:
-        _write_costs(journal, ledger, arm, lab)
+        _write_costs(journal, ledger, _account(seed, arm), lab)
         journal.event("elapsed", seconds=round(time.monotonic() - started, 3))
         lab.finish()
 
@@ -181,60 +191,6 @@ def _run_arm(
 def cache_path() -> Path:
     """One call cache per workspace."""
     return Path(os.environ.get("TUTELAGE_CACHE", "runs/cache.sqlite"))
-
-
-ALONE_BELOW = 10_000_000
-"""Models of fewer parameters are run by one thread, as they are trained by one."""
-OPEN_AT_MOST = 4
-"""Models held open in one process; beyond it the one unused for longest is let go and opened again when it is needed."""
-
-
-class Shelf:
-    """The models that this process has open. A run trains many students; holding all of them would fill the memory."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, Any] = {}
-
-    def model(self, ref: ModelRef) -> Any:
-        """The open model of `ref`, opened now if it is not, and marked as the last one used."""
-        model = self._open.pop(ref.id, None)
-        if model is None:
-            from tutelage import backends
-
-            while len(self._open) >= OPEN_AT_MOST:
-                oldest = self._open.pop(next(iter(self._open)))
-                close = getattr(oldest, "close", None)
-                if close is not None:
-                    close()
-            parameters = backends.facts(ref).parameters
-            # Small models on a CPU lose more to threads waiting for one another than they gain; parallelism is processes over seeds.
-            alone = {"threads": 1} if parameters is not None and parameters < ALONE_BELOW else {}
-            model = backends.open_backend(ref, **alone)
-        self._open[ref.id] = model
-        return model
-
-
-def _opener(shelf: Shelf, ref: ModelRef) -> Callable[[], Any]:
-    """How a role opens its model. Models with local weights go to the shelf; an endpoint holds no weights and stays with its role."""
-    from tutelage import backends
-
-    return (lambda: backends.open_backend(ref)) if ref.path is None else (lambda: _Shelved(shelf, ref))
-
-
-class _Shelved:
-    """A model taken from the shelf anew for every call, so that the shelf alone decides what stays open."""
-
-    def __init__(self, shelf: Shelf, ref: ModelRef) -> None:
-        self._shelf, self._ref = shelf, ref
-
-    def generate(self, prompts: Any, sampling: Any) -> Any:
-        return self._shelf.model(self._ref).generate(prompts, sampling)
-
-    def score(self, prompts: Any, completions: Any) -> Any:
-        return self._shelf.model(self._ref).score(prompts, completions)
-
-    def embed(self, texts: Any) -> Any:
-        return self._shelf.model(self._ref).embed(texts)
 
 
 LOG_LINES = 60
@@ -277,10 +233,11 @@ def _train(
     }
 
 
-def _write_costs(journal: ArmJournal, ledger: Ledger, arm: str, lab: Lab) -> None:
-    """Per role: what the arm asked for (comparable between arms), and what had to be computed or paid for it so far."""
+def _write_costs(journal: ArmJournal, ledger: Ledger, account: str, lab: Lab) -> None:
+    """Per role: what the arm asked for under this seed (comparable between arms), and what had to be computed or paid for it, over all
+    attempts."""
     for role in dict.fromkeys(lab.roles):
-        asked, paid = ledger.logical(role=role, arm=arm), ledger.physical(role=role, arm=arm)
+        asked, paid = ledger.logical(role=role, arm=account), ledger.physical(role=role, arm=account)
         if asked.calls:
             journal.event(
                 "cost", role=role, calls=asked.calls, prompt_tokens=asked.prompt_tokens, completion_tokens=asked.completion_tokens,
@@ -349,8 +306,7 @@ def _write_report(folder: Path) -> None:
 def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
     cards: list[Scorecard] = []
     refused: dict[str, str] = {}
-    student: ModelRef | None = None
-    dataset: list[Example] = []
+    taught: dict[int, tuple[ModelRef, list[Example]]] = {}
     for seed in request.seeds:
         for arm in request.arms:
             journal = _journal(folder, seed, arm)
@@ -358,81 +314,17 @@ def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
             for event in journal.events():
                 if event["event"] == "refused":
                     refused[f"{seed}/{arm}"] = str(QualityGate(event["message"], got=event.get("got"), fix=event.get("fix")))
-                if event["event"] == "fit" and event["role"] == "student" and arm == request.recipe.card.arm and student is None:
-                    fit = orjson.loads((folder / "fits" / event["key"] / "fit.json").read_bytes())
-                    student = ModelRef(
-                        name=f"fit:{event['key']}",
-                        digest=fit["digest"],
-                        path=str(folder / "fits" / event["key"]),
-                        adapter_of=fit.get("adapter_of"),
-                    )
+                if event["event"] == "fit" and event["role"] == "student" and arm == request.recipe.card.arm:
+                    # Of several rounds of teaching the last one counts.
                     dataset = [r for r in journal.records("examples") if isinstance(r, Example)]
+                    taught[seed] = _taught(folder / "fits" / event["key"]), dataset
+    student, dataset = next(iter(taught.values()), (None, []))
     return Outcome(folder=folder, scorecards=cards, student=student, dataset=dataset, refused=refused, calls=calls, fits=fits)
 
 
-# -- processes -----------------------------------------------------------------------------------------------------------------
-
-
-def _in_processes(folder: Path, seeds: Sequence[int], jobs: int, budget: str | None, watch: Watch) -> list[dict[str, int]]:
-    """Run seeds in `jobs` processes of one thread.
-
-    Children end when this process ends: they read their standard input and stop at its end.
-    """
-    waiting = list(seeds)
-    running: dict[int, subprocess.Popen[bytes]] = {}
-    results: dict[int, dict[str, Any]] = {}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-    def listen(seed: int, child: subprocess.Popen[bytes]) -> None:
-        assert child.stdout is not None
-        for line in child.stdout:
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue
-            if "step" in row:
-                watch(seed, row["arm"], row["step"], row["done"], row["total"])
-            else:
-                results[seed] = row
-
-    listeners: list[threading.Thread] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                seed = waiting.pop(0)
-                command = [sys.executable, "-m", "tutelage.experiments.worker", str(folder), str(seed), *([budget] if budget else [])]
-                child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
-                running[seed] = child
-                listener = threading.Thread(target=listen, args=(seed, child), daemon=True)
-                listener.start()
-                listeners.append(listener)
-            time.sleep(0.02)
-            for seed, child in list(running.items()):
-                if child.poll() is not None:
-                    del running[seed]
-                    for listener in listeners:
-                        listener.join(timeout=5)
-                    _check(seed, child.returncode, results.get(seed), folder)
-    finally:
-        for child in running.values():
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        for child in running.values():
-            child.wait()
-    return [results[seed] for seed in seeds]
-
-
-def _check(seed: int, code: int, result: dict[str, Any] | None, folder: Path) -> None:
-    if code == 0 and result is not None and "calls" in result:
-        return
-    if result is not None and "error" in result:
-        kind = getattr(errors, result["error"], InternalError)
-        raise kind(result["message"], got=result.get("got"), fix=result.get("fix"))
-    raise InternalError(
-        f"the process of seed {seed} ended without a result",
-        got=f"exit {code}",
-        fix=f"see {folder}/seeds/{seed}/crash.txt; the same command continues",
-    )
+def _taught(fit: Path) -> ModelRef:
+    held = orjson.loads((fit / "fit.json").read_bytes())
+    return ModelRef(name=f"fit:{fit.name}", digest=held["digest"], path=str(fit), adapter_of=held.get("adapter_of"))
 
 
 def request_of(folder: Path) -> Request:
