@@ -234,3 +234,15 @@ def test_missing_splits_are_named(tmp_path):
     one = [{**row, "split": "validation" if i == 0 else "train" if i < 30 else "test"} for i, row in enumerate(sums(40))]
     with pytest.raises(DataError, match="1 rows in its validation split"):
         open_task(write(tmp_path / "z.jsonl", one))
+
+
+def test_expressions_as_answers(tmp_path):
+    rows = [{"question": f"Factor x^2 + {i}x.", "answer": f"x(x + {i})"} for i in range(2, 22)]
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert open_task(f"file:{path}").options["verifier"] == "exact"
+    task = open_task(f"file:{path}", {"verifier": "maths"})
+    problem = task.test[0]
+    number = problem.text.split("+ ")[1].rstrip("x.")
+    assert task.verify(problem, f"so \\boxed{{x^2 + {number}x}}").right
+    assert task.verify(problem, f"so \\boxed{{x^2 + {number}}}").score == 0

@@ -234,6 +234,13 @@ two to three | ?
 10^99999 | ?
 two thirds | ?
 three and a half | ?
+x(x + 2) | ?
+x + 2 | ?
+x-2 | ?
+n - 2 | ?
+(a + b) - 2 | ?
+about -2 | -2
+down by -2.5 | -2.5
 five sixths | ?
 """
 CASES = [

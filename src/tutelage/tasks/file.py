@@ -9,7 +9,7 @@ Options, all optional:
         further files; PATH is then the training file. PATH may also be a folder that holds train.*, validation.*, test.*
   seed_size, train_size, validation_size, test_size, split_seed
         sizes; splits that are not given are dealt out of the training rows by a hash of split_seed and question
-  verifier  exact, choice or numeric; detected where it is not given, and told in `Task.options`
+  verifier  exact, choice, numeric or maths (expressions); detected (never maths) where it is not given, and told in `Task.options`
   case, tolerance  of exact (`yes` or `no`) and numeric
   max_malformed  share of unusable rows above which nothing is read (0.05)
   description, licence  one sentence for prompts; whose data these are
@@ -20,6 +20,7 @@ A question that stands in two splits stays in the test split (then validation, t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,13 +48,14 @@ SPLIT_NAMES = {
 }  # fmt: skip
 """What a split column or a file may be called."""
 
-VERIFIERS = ("exact", "choice", "numeric")
+VERIFIERS = ("exact", "choice", "numeric", "maths")
 MAX_LABELS = 200
 """More different answers are not taken for labels unasked."""
 ROWS_PER_LABEL = 5
 """Fewer rows per different answer are not taken for labels unasked."""
 LABELS_TOLD = 60
 """So many labels are listed in the task's description; with more, only their number is."""
+_NUMBERLIKE = re.compile(r"\s*[-+−]?\s*[$£€¥₹]?\s*[-+−]?[.]?\d")
 LEAST = {"seed": 2, "validation": 2, "test": 2}
 
 
@@ -260,8 +262,8 @@ def _detected(problems: Sequence[Problem], kind: str) -> str:
 
 
 def _is_number(answer: str) -> bool:
-    """Digits stand in it, and apart from currency, unit and the like nothing that looks like a sentence."""
-    return any(c.isdigit() for c in answer) and len(answer.split()) <= 3 and parse_number(answer) is not None
+    """A number to begin with, at most two words of unit after it, nothing to compute."""
+    return bool(_NUMBERLIKE.match(answer)) and len(answer.split()) <= 3 and "(" not in answer and parse_number(answer) is not None
 
 
 def _labels(problems: Sequence[Problem]) -> tuple[str, ...]:
@@ -273,7 +275,7 @@ def _labels(problems: Sequence[Problem]) -> tuple[str, ...]:
 
 
 def _verify(name: str, extra: Mapping[str, Any]) -> Verify:
-    accepted = {"exact": ("case",), "numeric": ("tolerance",), "choice": ("choices",)}[name]
+    accepted = {"exact": ("case",), "numeric": ("tolerance",), "choice": ("choices",), "maths": ()}[name]
     refused = [option for option in extra if option not in accepted]
     if refused:
         raise SettingsError(
@@ -290,7 +292,7 @@ def _gold_passes(problems: Sequence[Problem], verify: Verify, check: str, name: 
         raise DataError(
             f"verifier '{check}' does not accept {len(failing)} of {len(problems)} answers of task '{name}'",
             got=f"'{(failing[0].answer or '')[:80]}' ({where})",
-            fix="choose another verifier (exact, choice, numeric) or repair the answers",
+            fix="choose another verifier (exact, choice, numeric, maths) or repair the answers",
         )
 
 

@@ -31,7 +31,7 @@ def choice(problem: Problem, text: str, *, choices: tuple[str, ...] = ()) -> Ver
         place = _last_letter(text, choices)
     if place is None:
         return Verdict(score=0.0, extracted=found.value if found else None, parsed=False, reason=why)
-    gold, _ = place_of(problem.answer, choices, lettered=lettered)
+    gold = _gold_place(problem.answer, choices, lettered)
     return Verdict(
         score=float(place == gold), extracted=_named_like(problem.answer, place, choices), reason=found.rule if found else "letter"
     )
@@ -41,9 +41,9 @@ def place_of(value: str, choices: tuple[str, ...], *, lettered: bool = True) -> 
     """Index of the option that `value` names; None with the reason where it names none or several."""
     value = tidy(value)
     wanted = plain(value)
-    texts, has_letters = _options(choices)
-    if wanted in texts:
-        return (texts.index(wanted), "") if texts.count(wanted) == 1 else (None, "two options have this text")
+    texts, places, has_letters = _options(choices)
+    if wanted in places:
+        return (places[wanted], "") if places[wanted] >= 0 else (None, "two options have this text")
     lettered = lettered and has_letters
     letters = {_index(letter) for letter in _PARENTHESISED.findall(value)} if lettered else set()
     letters = {letter for letter in letters if letter < len(choices)}
@@ -70,9 +70,16 @@ def place_of(value: str, choices: tuple[str, ...], *, lettered: bool = True) -> 
 
 
 @lru_cache(maxsize=4096)
-def _options(choices: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-    """The options as they are compared, and whether letters can stand for them (not where the options are letters themselves)."""
-    return tuple(plain(option) for option in choices), not any(_LETTERED.match(option) for option in choices)
+def _options(choices: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, int], bool]:
+    """The options as they are compared, their places (-1 for a text that stands twice), and whether letters can stand for them."""
+    texts = tuple(plain(option) for option in choices)
+    places = {text: i if texts.count(text) == 1 else -1 for i, text in enumerate(texts)}
+    return texts, places, not any(_LETTERED.match(option) for option in choices)
+
+
+@lru_cache(maxsize=4096)
+def _gold_place(answer: str, choices: tuple[str, ...], lettered: bool) -> int | None:
+    return place_of(answer, choices, lettered=lettered)[0]
 
 
 def _index(letter: str) -> int:
@@ -82,7 +89,7 @@ def _index(letter: str) -> int:
 def _last_letter(text: str, choices: tuple[str, ...]) -> int | None:
     """The option whose letter alone, in parentheses, stands in the last line."""
     lines = text.strip().splitlines()
-    if not lines or not _options(choices)[1]:
+    if not lines or not _options(choices)[2]:
         return None
     letters = {_index(letter) for letter in _PARENTHESISED.findall(lines[-1])} | {
         _index(m[1]) for m in [_LETTERED.match(tidy(lines[-1]))] if m
@@ -93,7 +100,7 @@ def _last_letter(text: str, choices: tuple[str, ...]) -> int | None:
 
 def _named_like(answer: str, place: int, choices: tuple[str, ...]) -> str:
     """Option `place` in the form of `answer`: `(B)`, `B`, or the option's text."""
-    if plain(answer) not in _options(choices)[0] and _LETTERED.match(answer.strip()):
+    if plain(answer) not in _options(choices)[1] and _LETTERED.match(answer.strip()):
         letter = chr(ord("A") + place)
         return f"({letter})" if answer.strip().startswith("(") else letter
     return choices[place]

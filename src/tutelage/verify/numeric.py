@@ -124,6 +124,8 @@ def _first_number(side: str) -> tuple[Fraction, bool] | None:
         return None
     if re.search(r"[\d)]\s*[-+*/×÷]\s*$", side[: match.start()]) or re.search(r"[A-Za-z)]\s*[+*/×÷]\s*$", side[: match.start()]):
         return None
+    if match["sign"] and _is_operation(side, match):
+        return None
     number = _value_of(match)
     return None if number is None else (number, bool(match["percent"]))
 
@@ -133,6 +135,15 @@ def _glued(side: str, match: re.Match[str]) -> bool:
     start = match.start() + len(match[0]) - len(match[0].lstrip())
     before = side[start - 1] if start else " "
     return before.isalnum() and (match["sign"] is None) and not match["currency"]
+
+
+def _is_operation(side: str, match: re.Match[str]) -> bool:
+    """Whether the sign joins the number to a term before it (`x + 2`, `x-2`) rather than being its own (`about -2`)."""
+    at = match.start("sign")
+    before, after = side[:at], side[match.end("sign") :]
+    if not before.rstrip()[-1:].isalnum() and not before.rstrip().endswith(")"):
+        return False
+    return match["sign"] in ("+", "-") and (before == before.rstrip() or after[:1].isspace())
 
 
 def _value_of(match: re.Match[str]) -> Fraction | None:
