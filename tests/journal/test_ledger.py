@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tutelage.errors import BudgetExhausted, SettingsError, StorageError
 from tutelage.journal.ledger import NOTHING, Budget, Ledger, Usage, total
-from tutelage.journal.prices import PICODOLLARS, load_prices
+from tutelage.journal.prices import PICODOLLARS, load_prices, usd_range
 
 ONE = Usage(calls=1, prompt_tokens=10, completion_tokens=5, picodollars=1_000)
 
@@ -260,6 +260,14 @@ def test_price_file_errors(tmp_path, body, says):
     path.write_text(body)
     with pytest.raises(SettingsError, match=says):
         load_prices(path)
+
+
+def test_expected_money_is_a_range():
+    price = load_prices().of("gpt-4o-mini")
+    assert price is not None
+    low, high = usd_range(price, (1_000_000, 2_000_000), (0, 1_000_000))
+    assert low == pytest.approx(0.15)
+    assert high == pytest.approx(0.90)
 
 
 def test_sums():
