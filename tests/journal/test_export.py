@@ -44,8 +44,8 @@ def test_an_imported_export_answers_everything_bit_for_bit(tmp_path, suffix):
         assert export_cache(cache, path) == 7
         bodies = {key: body for key, body, _ in cache.rows()}
     with CallCache(tmp_path / "b.sqlite") as other:
-        assert import_cache(other, path) == (7, 7)
         assert import_cache(other, path) == (7, 0)
+        assert import_cache(other, path) == (0, 7)
         assert {key: body for key, body, _ in other.rows()} == bodies
         assert other.verify() == []
         assert ask(other, never) == said

@@ -75,7 +75,7 @@ def export_cache(cache: CallCache, path: Path | str, *, model: str | None = None
 
 
 def import_cache(cache: CallCache, path: Path | str) -> tuple[int, int]:
-    """Put an exported file's answers into a cache; answers that are there stay. Returns (rows read, rows that were new)."""
+    """Put an exported file's answers into a cache; answers that are there stay. Returns (rows that were new, rows that were there)."""
     before, read = len(cache), 0
     items: list[tuple[bytes, bytes]] = []
     for row in read_export(path):
@@ -85,7 +85,8 @@ def import_cache(cache: CallCache, path: Path | str) -> tuple[int, int]:
             cache.put_many(items)
             items = []
     cache.put_many(items)
-    return read, len(cache) - before
+    new = len(cache) - before
+    return new, read - new
 
 
 def read_export(path: Path | str) -> Iterator[dict[str, Any]]:
