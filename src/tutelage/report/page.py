@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tutelage.journal.folder import storage_error
 from tutelage.report import text, words
 from tutelage.report.content import Content, arm_rows, gather
 from tutelage.report.lineage import chain_summary, link_text, link_title
@@ -118,5 +120,10 @@ def _part(step: Mapping[str, Any], key: str) -> float:
 def _write(path: Path, body: str) -> None:
     # Readers may have the page open while a run rewrites it: they see the old page or the new one.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(body, encoding="utf-8", errors="backslashreplace")
-    os.replace(part, path)
+    try:
+        part.write_text(body, encoding="utf-8", errors="backslashreplace")
+        os.replace(part, path)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise storage_error(path, problem) from problem

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from tutelage.engine.digest import CheckpointFolder
 from tutelage.engine.loading import no_bars
-from tutelage.errors import StorageError
+from tutelage.journal.folder import storage_error
 from tutelage.train.network import Network
 
 _TOKENIZER_FILES = (
@@ -49,10 +52,21 @@ def whole_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             part.rename(out)
-    except OSError as wrong:
-        raise StorageError("folder cannot be written", got=f"{out}: {wrong}", fix="free some space or choose another place") from wrong
+    except (OSError, SafetensorError) as wrong:
+        refused = _refusal(wrong)
+        if refused is None:
+            raise
+        raise storage_error(out, refused) from wrong
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _refusal(wrong: OSError | SafetensorError) -> OSError | None:
+    """What the operating system said. safetensors passes it on as text; None where the text holds no number of an error."""
+    if isinstance(wrong, OSError):
+        return wrong
+    told = re.search(r"os error (\d+)", str(wrong))
+    return None if told is None else OSError(int(told[1]), os.strerror(int(told[1])))
 
 
 def _alive(process: int) -> bool:
