@@ -4,14 +4,17 @@
     python benchmarks/one_shot_scoring.py --demos 8 --probes 4 --repeats 1 --only short
 
 Workloads
-    short      demonstrations of about 40 tokens, 64 x 16 pairs, generation until the end of the line
-    long       demonstrations of about 256 tokens, probes of about 40, 16 new tokens, 64 x 40 pairs
-    likelihood log-probability of the solved probe behind the short prompts
+    short              demonstrations of about 40 tokens, 64 x 16 pairs, generation until the end of the line
+    long               demonstrations of about 256 tokens, probes of about 40, 16 new tokens, 64 x 40 pairs
+    likelihood         log-probability of the solved probe behind the short prompts, against batches in the order of the pairs
+    likelihood-sorted  the same against length-sorted batches
+    likelihood-long    as `likelihood`, behind the long prompts
 
 The other side is what one would write with transformers alone: `generate` on length-sorted batches padded on the left (the end of the
-line as a further end-of-text id), and for likelihoods one forward pass per length-sorted batch padded on the right. Of three batch sizes
-the fastest counts. Both sides start from texts and end with texts or numbers, on one thread of the same process. Every repeat times the
-two sides next to each other; the figures are medians of the repeats' ratios.
+line as a further end-of-text id), and for likelihoods one forward pass per batch padded on the right. Of three batch sizes the fastest
+counts. Both sides start from texts and end with texts or numbers, on one thread of the same process. Every repeat times the two sides
+next to each other; the figures are medians of the repeats' ratios. `--clock cpu` counts processor time instead of time on the wall, for
+a machine that others use too (one thread only).
 
 The limit of token counts is how many tokens the other side must process over how many distinct ones there are; the share of it that the
 measured speed-up reaches is printed. Judgements must be the same; items whose two likeliest next tokens lie closer than 1e-4 where the
@@ -29,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,8 @@ from tutelage.tasks.folds_world import ARROW, TARGETS, draw_question, write_step
 BATCH_SIZES = (64, 256, 1024)
 GAP = 1e-4
 STOP = "\n"
-TARGET = {"short": 1.5, "long": 3.0, "likelihood": 3.0}
+TARGET = {"short": 1.5, "long": 3.0, "likelihood": 3.0, "likelihood-sorted": None, "likelihood-long": 3.0}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,23 +112,17 @@ class Plain:
             width = max(len(ids[i]) for i in batch)
             table = torch.tensor([[0] * (width - len(ids[i])) + ids[i] for i in batch])
             mask = torch.tensor([[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in batch])
-            out = self.module.generate(
-                input_ids=table,
-                attention_mask=mask,
-                max_new_tokens=max_tokens,
-                do_sample=False,
-                eos_token_id=self.ends,
-                pad_token_id=self.ends[0],
-            )
+            ends = {"eos_token_id": self.ends, "pad_token_id": self.ends[0]}
+            out = self.module.generate(input_ids=table, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, **ends)
             for i, row in zip(batch, out[:, width:].tolist(), strict=True):
                 text = self.rendering.text(row)
                 texts[i] = text.split(STOP, 1)[0]
         return texts
 
     @torch.no_grad()
-    def score(self, prompts: Sequence[Prompt], completions: Sequence[str], size: int) -> list[list[float]]:
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[str], size: int, *, by_length: bool) -> list[list[float]]:
         rows = [(self.rendering.prompt_ids(p), self.rendering.completion_ids(c)) for p, c in zip(prompts, completions, strict=True)]
-        order = sorted(range(len(rows)), key=lambda i: -sum(map(len, rows[i])))
+        order = sorted(range(len(rows)), key=lambda i: -sum(map(len, rows[i]))) if by_length else list(range(len(rows)))
         scores: list[list[float]] = [[] for _ in rows]
         for start in range(0, len(order), size):
             batch = order[start : start + size]
@@ -150,13 +149,13 @@ class Plain:
 # Measuring
 
 
-def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
+def seconds(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    start = clock()
+    call()
+    return clock() - start
 
 
-def in_pairs(ours: Callable[[], Any], others: dict[int, Callable[[], Any]], repeats: int) -> dict[str, Any]:
+def in_pairs(ours: Callable[[], Any], others: dict[int, Callable[[], Any]], repeats: int, clock: Callable[[], float]) -> dict[str, Any]:
     """Both sides once to warm up, then in turns. Every repeat compares with the batch size that is fastest on the whole."""
     ours_result = ours()
     results = {size: call() for size, call in others.items()}
@@ -165,8 +164,7 @@ def in_pairs(ours: Callable[[], Any], others: dict[int, Callable[[], Any]], repe
     for repeat in range(repeats):
         order: list[int] = [0, *others]
         for size in order if repeat % 2 == 0 else reversed(order):
-            took, _ = seconds(others[size] if size else ours)
-            (theirs[size] if size else mine).append(took)
+            (theirs[size] if size else mine).append(seconds(others[size] if size else ours, clock))
     best = min(theirs, key=lambda size: statistics.median(theirs[size]))
     ratios = sorted(t / o for t, o in zip(theirs[best], mine, strict=True))
     return {
@@ -185,12 +183,13 @@ def judged(text: str) -> str:
     return text.rpartition(ARROW)[2].strip() if ARROW in text else ""
 
 
-def measure_generation(work: Workload, backend: Any, plain: Plain, sizes: Sequence[int], repeats: int) -> dict[str, Any]:
+def measure_generation(work: Workload, backend: Any, plain: Plain, sizes: Sequence[int], repeats: int, clock: Any) -> dict[str, Any]:
     sampling = Sampling(max_tokens=work.max_tokens, stop=(STOP,))
     row = in_pairs(
         lambda: [answers[0] for answers in backend.generate(work.prompts, sampling)],
         {size: lambda size=size: plain.generate(work.prompts, work.max_tokens, size) for size in sizes},
         repeats,
+        clock,
     )
     ours, theirs = row.pop("ours"), row.pop("others")
     ids = [tuple(plain.rendering.prompt_ids(p)) for p in work.prompts]
@@ -207,11 +206,14 @@ def measure_generation(work: Workload, backend: Any, plain: Plain, sizes: Sequen
     return row
 
 
-def measure_likelihood(work: Workload, backend: Any, plain: Plain, sizes: Sequence[int], repeats: int) -> dict[str, Any]:
+def measure_likelihood(
+    work: Workload, backend: Any, plain: Plain, sizes: Sequence[int], repeats: int, clock: Any, *, by_length: bool = False
+) -> dict[str, Any]:
     row = in_pairs(
         lambda: backend.score(work.prompts, work.solutions),
-        {size: lambda size=size: plain.score(work.prompts, work.solutions, size) for size in sizes},
+        {size: lambda size=size: plain.score(work.prompts, work.solutions, size, by_length=by_length) for size in sizes},
         repeats,
+        clock,
     )
     ours, theirs = row.pop("ours"), row.pop("others")
     prompts = [tuple(plain.rendering.prompt_ids(p)) for p in work.prompts]
@@ -231,7 +233,8 @@ def report(name: str, row: dict[str, Any], items: int) -> None:
     others = ", ".join(f"batch {size}: {items / s:.0f}" for size, s in row["others_s"].items())
     print(f"{name}: {items} pairs, {row['tokens']} tokens of which {row['distinct_tokens']} distinct")
     print(f"  items/s   ours {items / row['ours_s']:.0f}; transformers {others}")
-    print(f"  speed-up  {row['speedup']:.2f} ({low:.2f} to {high:.2f}) against batch {row['best_batch']}, asked for {TARGET[name]}")
+    wish = "" if TARGET[name] is None else f", asked for {TARGET[name]}"
+    print(f"  speed-up  {row['speedup']:.2f} ({low:.2f} to {high:.2f}) against batch {row['best_batch']}{wish}")
     print(f"  limit     {limit:.2f} by token counts; reached {100 * row['share_of_limit']:.0f} % of it")
     if "differing" in row:
         print(f"  judgements: {items - len(row['differing'])} of {items} the same; {100 * row['same_texts']:.1f} % of the texts")
@@ -258,6 +261,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCH_SIZES))
     parser.add_argument("--only", choices=sorted(TARGET), action="append")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -271,16 +275,19 @@ def main() -> int:
         shape = {"rng": random.Random(0), "rendering": other.rendering, "demos": asked.demos}
         short = one_shot("short", probes=asked.probes or 16, demo_tokens=40, probe_tokens=0, max_tokens=32, **shape)
         long = one_shot("long", probes=asked.probes or 40, demo_tokens=256, probe_tokens=40, max_tokens=16, **shape)
-        print(f"{asked.model}, {asked.threads} thread(s), torch {torch.__version__}, medians of {asked.repeats} paired repeats")
+        how = f"{asked.threads} thread(s), torch {torch.__version__}, {asked.clock} time, medians of {asked.repeats} paired repeats"
+        print(f"{asked.model}, {how}")
+        measures = {
+            "short": (short, measure_generation),
+            "long": (long, measure_generation),
+            "likelihood": (short, measure_likelihood),
+            "likelihood-sorted": (short, partial(measure_likelihood, by_length=True)),
+            "likelihood-long": (long, measure_likelihood),
+        }
         rows: dict[str, Any] = {}
-        for name, work, measure in (
-            ("short", short, measure_generation),
-            ("long", long, measure_generation),
-            ("likelihood", short, measure_likelihood),
-        ):
-            if asked.only and name not in asked.only:
-                continue
-            rows[name] = measure(work, backend, plain, asked.batches, asked.repeats)
+        for name in asked.only or measures:
+            work, measure = measures[name]
+            rows[name] = measure(work, backend, plain, asked.batches, asked.repeats, CLOCKS[asked.clock])
             report(name, rows[name], len(work.prompts))
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=2))

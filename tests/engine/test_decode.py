@@ -76,7 +76,7 @@ def test_only_the_sliding_window_is_refused(modules):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 10**6))
 def test_greedy_answers_are_those_of_one_request_at_a_time(modules, family, seed):
     module, prompts = modules[family], ragged_prompts(seed)
@@ -96,7 +96,7 @@ def test_greedy_answers_are_those_of_one_request_at_a_time(modules, family, seed
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 10**6))
 def test_scores_are_those_of_one_request_at_a_time(modules, family, seed):
     module, prompts = modules[family], ragged_prompts(seed)
@@ -122,7 +122,7 @@ def test_logprobs_of_drawn_tokens_are_those_that_scoring_gives(modules, family):
 @pytest.mark.parametrize("long", [False, True], ids=["copied", "shared"])
 def test_samples_do_not_depend_on_the_company(modules, family, long):
     module = modules[family]
-    prompts = ragged_prompts(7)
+    prompts = ragged_prompts(7, demos=2, probes=3) if family in SHARED else ragged_prompts(7, demos=1, probes=2)
     if long:
         prompts = [tuple(range(60)) + p for p in prompts]
     options = {"max_tokens": 12, "stop_ids": [1, 2, 3], "temperature": 1.0, "seed": 11}
@@ -174,12 +174,20 @@ def test_finished_rows_leave_the_batch(modules):
 def test_small_working_memory_changes_nothing(modules, monkeypatch):
     module, prompts = modules["qwen3"], ragged_prompts(5, demos=6, probes=6)
     completions = [(i % TOP, 5, 6) for i in range(len(prompts))]
-    options = {"max_tokens": 30, "stop_ids": [7], "temperature": 1.0, "samples": 2, "seed": 2}
+    options = {"max_tokens": 12, "stop_ids": [7], "temperature": 1.0, "samples": 2, "seed": 2}
     whole, scored = generate_ids(module, prompts, **options), score_ids(module, prompts, completions)
     monkeypatch.setattr("tutelage.engine.shared.sizes_for", lambda module: Sizes(pass_tokens=64, pass_logits=2048, held_tokens=400))
     assert generate_ids(module, prompts, **options) == whole
     for a, b in zip(score_ids(module, prompts, completions), scored, strict=True):
         assert a == pytest.approx(b, abs=1e-4)
+
+
+def test_long_completions_outgrow_the_first_room(modules):
+    prompts = [tuple(range(20)) + (i,) for i in range(3)]
+    options = {"max_tokens": 110, "stop_ids": [], "vocabulary": TOP}
+    answers = generate_ids(modules["llama"], prompts, **options)
+    assert [len(row[0].ids) for row in answers] == [110] * 3
+    assert answers == generate_ids(modules["llama"], prompts, share=False, **options)
 
 
 def test_a_module_in_training_is_left_as_it_was(modules):
@@ -197,6 +205,24 @@ def test_a_module_in_training_is_left_as_it_was(modules):
     assert module.lm_head.weight.grad is not None
     module.eval()
     module.zero_grad()
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_module_with_the_attention_of_training_can_be_asked(modules, share):
+    from tutelage.train.attention import NAME, register
+
+    module = modules["qwen3"]
+    expected = generate_ids(module, ragged_prompts(9), max_tokens=4, stop_ids=[], share=share)
+    decode._SHAREABLE.pop(module, None)
+    before = module.config._attn_implementation
+    register()
+    module.set_attn_implementation(NAME)
+    try:
+        assert shareable(module)
+        assert generate_ids(module, ragged_prompts(9), max_tokens=4, stop_ids=[], share=share) == expected
+        assert module.config._attn_implementation == NAME
+    finally:
+        module.set_attn_implementation(before)
 
 
 def test_adapters_are_asked_too(tmp_path):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tutelage.engine.attention import Unshareable
 from tutelage.engine.noise import pick, row_key, uniform
-from tutelage.engine.plain import PlainModule, evaluating
+from tutelage.engine.plain import PlainModule, asked_plainly
 from tutelage.engine.shared import SharedModule, prefix_sharing
 from tutelage.engine.tree import Ids, cut, plan_tree
 
@@ -88,7 +88,7 @@ def generate_ids(
                 for rows, logits, live in shared.branches(plan_tree(mine), mine, samples=samples, room=room):
                     _grow(live, [part[i] for i in rows], logits, whole, limits, samples, draw, found)
     else:
-        with evaluating(module):
+        with asked_plainly(module):
             for rows, logits, live in PlainModule(module, vocabulary=vocabulary).branches(whole, samples=samples):
                 _grow(live, rows, logits, whole, limits, samples, draw, found)
     number = {item: i for i, item in enumerate(unique)}
@@ -211,7 +211,7 @@ def score_ids(
                 for rows, logits in shared.score(plan, mine, lasts):
                     take([part[i] for i in rows], logits)
     else:
-        with evaluating(module):
+        with asked_plainly(module):
             for rows, logits in PlainModule(module, vocabulary=vocabulary).score(whole, ends):
                 take(rows, logits)
     return [found.get(pair, ()) for pair in pairs]
@@ -252,7 +252,7 @@ def _try_sharing(module: Any) -> bool:
     trunk = [(7 * i + 3) % top for i in range(16)]
     rows = [(*trunk, *((5 * i + 11 * r) % top for i in range(3 + 2 * r))) for r in range(3)]
     ends = [2, 3, 4]
-    with evaluating(module):
+    with asked_plainly(module):
         plain = {i: row for group, logits in PlainModule(module).score(rows, ends) for i, row in _by_row(group, logits, ends)}
     try:
         with prefix_sharing(module):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tutelage.engine.plain import equal_lengths, evaluating
+from tutelage.engine.plain import asked_plainly, equal_lengths
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def embed_ids(module: Any, texts: Sequence[Sequence[int]]) -> list[tuple[float, 
     found: dict[tuple[int, ...], tuple[float, ...]] = {}
     core = module.get_base_model() if hasattr(module, "get_base_model") else module
     encoder = core.base_model
-    with evaluating(module):
+    with asked_plainly(module):
         for group in equal_lengths(unique):
             states = encoder(input_ids=torch.tensor([list(unique[i]) for i in group], device=device)).last_hidden_state
             for i, vector in zip(group, states.float().mean(1).tolist(), strict=True):

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from tutelage.engine.tree import Ids
 
+OURS = "tutelage_"
+"""How the names of this package's attention functions begin."""
 _ROWS = 64
 """Rows at once."""
 
@@ -28,6 +30,22 @@ def evaluating(module: Any) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def asked_plainly(module: Any) -> Iterator[None]:
+    """Inside, the module is in eval mode with an attention of transformers' own: one of ours (sharing, training) needs its own callers."""
+    core = module.get_base_model() if hasattr(module, "get_base_model") else module
+    before = str(core.config._attn_implementation)
+    with evaluating(module):
+        if not before.startswith(OURS):
+            yield
+            return
+        try:
+            core.set_attn_implementation("sdpa" if getattr(core, "_supports_sdpa", False) else "eager")
+            yield
+        finally:
+            core.set_attn_implementation(before)
 
 
 def equal_lengths(requests: Sequence[Ids], rows: int = _ROWS) -> Iterator[list[int]]:

@@ -54,7 +54,7 @@ def sizes_for(module: Any) -> Sizes:
         memory = max(memory, torch.cuda.mem_get_info(weight.device)[0] // 4)
     inner = getattr(config, "intermediate_size", None) or 4 * width
     return Sizes(
-        pass_tokens=max(256, min(1 << 13, memory // 2 // (byte * (8 * width + 4 * inner)))),
+        pass_tokens=max(256, min(1 << 12, memory // 2 // (byte * (8 * width + 4 * inner)))),
         pass_logits=max(1 << 20, memory // 16),
         held_tokens=max(1 << 12, memory // (byte * 2 * layers * kv_heads * size)),
     )
