@@ -1,4 +1,4 @@
-"""The processes of a run: one per seed at work, and never two at work on the same seed of a folder."""
+"""The processes of a run: each works through its share of the seeds, and never two on the same seed of a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +59,17 @@ def _taken(handle: int) -> bool:
 
 
 def in_processes(folder: Path, seeds: Sequence[int], jobs: int, budget: str | None, watch: Watch) -> list[dict[str, int]]:
-    """Run seeds in `jobs` processes of one thread.
+    """Run seeds in `jobs` processes of one thread; each takes its share of the seeds one after the other, so that libraries and models
+    are loaded once.
 
     Children end when this process ends: they read their standard input and stop at its end.
     """
-    waiting = list(seeds)
-    running: dict[int, subprocess.Popen[bytes]] = {}
+    running: dict[tuple[int, ...], subprocess.Popen[bytes]] = {}
     results: dict[int, dict[str, Any]] = {}
+    failures: dict[tuple[int, ...], dict[str, Any]] = {}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-    def listen(seed: int, child: subprocess.Popen[bytes]) -> None:
+    def listen(share: tuple[int, ...], child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
         for line in child.stdout:
             try:
@@ -76,34 +77,41 @@ def in_processes(folder: Path, seeds: Sequence[int], jobs: int, budget: str | No
             except orjson.JSONDecodeError:
                 continue
             if "step" in row:
-                watch(seed, row["arm"], row["step"], row["done"], row["total"])
+                watch(row["seed"], row["arm"], row["step"], row["done"], row["total"])
+            elif "error" in row:
+                failures[share] = row
             else:
-                results[seed] = row
+                results[row["seed"]] = row
 
-    listeners: dict[int, threading.Thread] = {}
+    listeners: dict[tuple[int, ...], threading.Thread] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                seed = waiting.pop(0)
-                command = [sys.executable, "-m", "tutelage.experiments.worker", str(folder), str(seed), *([budget] if budget else [])]
-                child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
-                running[seed] = child
-                listener = threading.Thread(target=listen, args=(seed, child), daemon=True)
-                listener.start()
-                listeners[seed] = listener
+        for share in (tuple(seeds[i::jobs]) for i in range(jobs)):
+            command = [
+                sys.executable,
+                "-m",
+                "tutelage.experiments.worker",
+                str(folder),
+                ",".join(map(str, share)),
+                *([budget] if budget else []),
+            ]
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
+            running[share] = child
+            listeners[share] = threading.Thread(target=listen, args=(share, child), daemon=True)
+            listeners[share].start()
+        while running:
             time.sleep(0.02)
-            for seed, child in list(running.items()):
+            for share, child in list(running.items()):
                 if child.poll() is not None:
-                    del running[seed]
-                    _hang_up(child, listeners[seed])  # of this child alone: the others' go on as long as they do
-                    _check(seed, child.returncode, results.get(seed), folder)
+                    del running[share]
+                    _hang_up(child, listeners[share])  # of this child alone: the others' go on as long as they do
+                    _check(share, child.returncode, results, failures.get(share), folder)
     finally:
         for child in running.values():
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()
-        for seed, child in running.items():
+        for share, child in running.items():
             child.wait()
-            _hang_up(child, listeners[seed])
+            _hang_up(child, listeners[share])
     return [results[seed] for seed in seeds]
 
 
@@ -115,15 +123,16 @@ def _hang_up(child: subprocess.Popen[bytes], listener: threading.Thread) -> None
             pipe.close()
 
 
-def _check(seed: int, code: int, result: dict[str, Any] | None, folder: Path) -> None:
-    if code == 0 and result is not None and "calls" in result:
+def _check(share: tuple[int, ...], code: int, results: Mapping[int, Any], failure: dict[str, Any] | None, folder: Path) -> None:
+    missing = [seed for seed in share if seed not in results]
+    if code == 0 and not missing:
         return
-    if result is not None and "error" in result:
-        kind = getattr(errors, result["error"], InternalError)
-        raise kind(result["message"], got=result.get("got"), fix=result.get("fix"))
-    crash = folder / "seeds" / str(seed) / "crash.txt"
+    if failure is not None:
+        kind = getattr(errors, failure["error"], InternalError)
+        raise kind(failure["message"], got=failure.get("got"), fix=failure.get("fix"))
+    crash = folder / "seeds" / str((missing or share)[0]) / "crash.txt"
     raise InternalError(
-        f"the process of seed {seed} ended without a result",
+        f"the process of seed {(missing or share)[0]} ended without a result",
         got=f"exit {code}" if code >= 0 else f"killed by signal {-code}",
         fix=f"see {crash}; the same command continues"
         if crash.exists()

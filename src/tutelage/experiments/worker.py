@@ -1,4 +1,4 @@
-"""One seed of a run in a process of its own: `python -m tutelage.experiments.worker FOLDER SEED [BUDGET]`.
+"""Some seeds of a run in a process of their own: `python -m tutelage.experiments.worker FOLDER SEED,SEED,... [BUDGET]`.
 
 Speaks JSON lines on standard output: progress, then the result or the error. Standard input carries nothing; its end means that the
 parent is gone, and this process stops at once (what is committed stays, the rest is asked again).
@@ -36,29 +36,26 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+    folder, seeds = Path(sys.argv[1]), [int(s) for s in sys.argv[2].split(",")]
     budget = sys.argv[3] if len(sys.argv) > 3 else None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     last = {"at_s": 0.0, "step": ""}
 
-    def watch(_: int, arm: str, step: str, done: int, total: int) -> None:
+    def watch(seed: int, arm: str, step: str, done: int, total: int) -> None:
         now = time.monotonic()
         if step != last["step"] or done >= total or now - float(last["at_s"]) > PROGRESS_EVERY_S:
             last.update(at_s=now, step=step)
-            _say({"arm": arm, "step": step, "done": done, "total": total})
+            _say({"seed": seed, "arm": arm, "step": step, "done": done, "total": total})
 
+    seed = seeds[0]
     try:
-        _say(dict(run_seed(request_of(folder), folder, seed, budget=budget, watch=watch)))
+        request = request_of(folder)
+        for seed in seeds:
+            _say({"seed": seed, **run_seed(request, folder, seed, budget=budget, watch=watch)})
     except TutelageError as error:
-        _say(
-            {
-                "error": type(error).__name__,
-                "message": error.message,
-                "got": None if error.got is None else str(error.got),
-                "fix": error.fix,
-            }
-        )
+        got = None if error.got is None else str(error.got)
+        _say({"seed": seed, "error": type(error).__name__, "message": error.message, "got": got, "fix": error.fix})
         return error.exit_code
     except BaseException:
         (folder / "seeds" / str(seed)).mkdir(parents=True, exist_ok=True)

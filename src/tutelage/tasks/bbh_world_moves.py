@@ -306,7 +306,7 @@ def _exchange(question: Question, state: str, given: str) -> str | None:
     found, swap = _HELD.fullmatch(state), _SWAP.match(given + " ")
     if found is None or swap is None:
         return None
-    held = dict(zip(PEOPLE, found.groups(), strict=True))
+    held: dict[str, str] = dict(zip(PEOPLE, found.groups(), strict=True))
     held[swap[2]], held[swap[3]] = held[swap[3]], held[swap[2]]
     return " ".join(f"{person} {letter}" for person, letter in held.items())
 

@@ -72,7 +72,10 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         templated=True,
         solve=solve,
         options=dict(options),
-        **splits,
+        seed=splits["seed"],
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
     )
 
 
