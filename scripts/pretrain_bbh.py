@@ -118,6 +118,7 @@ BUILDS = {
         skills={WEB: 0.22, BOOLEAN: 0.16, NAVIGATE: 0.24, TRACKING: 0.14, COUNTING: 0.24},
         later=(
             Stage(steps=250, skills={WEB: 0.12, BOOLEAN: 0.14, NAVIGATE: 0.22, TRACKING: 0.4, COUNTING: 0.12}),
+            Stage(steps=150, skills={WEB: 0.1, BOOLEAN: 0.1, NAVIGATE: 0.1, TRACKING: 0.6, COUNTING: 0.1}),
         ),
     ),
     "student": Build(width=64, layers=3, heads=4, inner=176, steps=400, documents=20, skills={BOOLEAN: 0.3, NAVIGATE: 0.4, COUNTING: 0.3}),
