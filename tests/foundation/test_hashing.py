@@ -61,7 +61,11 @@ def test_numbers_without_a_json_form_become_null():
     assert canonical([math.nan, math.inf, -math.inf]) == b"[null,null,null]"
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), {3: "a"}, "\ud800", 2**70, b"bytes", {"deep": [{4, 5}]}], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, object(), {3: "a"}, "\ud800", 2**70, b"bytes", {"deep": [{4, 5}]}],
+    ids=["set", "object", "integer key", "surrogate", "large integer", "bytes", "deep set"],
+)
 def test_what_json_cannot_hold_is_refused_with_the_value(value):
     with pytest.raises(InternalError, match="canonical JSON") as refusal:
         canonical(value)
