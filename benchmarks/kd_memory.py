@@ -64,10 +64,8 @@ def worker(method: str, divergence: str, vocab: int, tokens: int) -> dict[str, f
     error = _error(hidden, weight, known, other, divergence) if tokens * vocab <= 2**25 else float("nan")
     return {
         "seconds": min(seconds),
-        "median": statistics.median(seconds),
         "peak": peak,
         "error": error,
-        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
     }
 
 

@@ -17,7 +17,7 @@ from tutelage.train.loop import fit
 from tutelage.train.window import Group, Row
 from windows import examples, loss_and_gradient, off, opened_site, pairs, ref
 
-trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'tutelage[parity]'")
+trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'tutelage[dev]'")
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(not trl.__version__.startswith("1.16."), reason=f"parity is stated for TRL 1.16, this is {trl.__version__}"),
