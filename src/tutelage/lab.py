@@ -24,7 +24,7 @@ from tutelage.prompts.dialects import DIALECTS
 from tutelage.prompts.wording import Wording
 from tutelage.records import ModelRef, Origin, Problem, Prompt, Record, Scorecard
 from tutelage.seeds import derive, stream
-from tutelage.tasks.task import Task
+from tutelage.tasks.task import Task, in_turn
 
 if TYPE_CHECKING:
     from tutelage.train import FitSettings
@@ -125,7 +125,7 @@ class Lab:
         self.progress = progress
         self.step = "start"
         """What the recipe is doing, for progress: the name of the latest sampling."""
-        self._test = task.test[:test_limit]
+        self._test = in_turn(task.test, test_limit)
         self._journal = journal
         self._fits = fits
         self._open_role = open_role

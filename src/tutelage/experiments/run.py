@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -15,10 +16,10 @@ import orjson
 
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import ModelFacts
-from tutelage.errors import BudgetExhausted, QualityGate, SettingsError, TutelageError
+from tutelage.errors import BudgetExhausted, QualityGate, SettingsError, StorageError, TutelageError
 from tutelage.experiments.processes import alone, in_processes
 from tutelage.experiments.request import Request, resolve_request
-from tutelage.experiments.shelf import Shelf, opener
+from tutelage.experiments.shelf import ALONE_BELOW, Shelf, opener
 from tutelage.journal.cache import CallCache
 from tutelage.journal.folder import ArmJournal, write_whole
 from tutelage.journal.ledger import Budget, Ledger
@@ -93,7 +94,7 @@ def run_request(
     folder = run_folder(request, out)
     _write_run(request, folder, command)
     todo = [seed for seed in request.seeds if any(not _journal(folder, seed, arm).done() for arm in request.arms)]
-    jobs = max(1, min(jobs or min(2, os.cpu_count() or 1), len(todo) or 1))
+    jobs = max(1, min(jobs or _jobs(request), len(todo) or 1))
     calls = fits = 0
     try:
         if todo and jobs == 1:
@@ -103,9 +104,18 @@ def run_request(
         elif todo:
             for done in in_processes(folder, todo, jobs, budget, watch):
                 calls, fits = calls + done["calls"], fits + done["fits"]
-    finally:
-        _write_report(folder)
+    except BaseException:
+        with contextlib.suppress(StorageError):  # what stopped the run must be told, not that its report could not be written either
+            _write_report(folder)
+        raise
+    _write_report(folder)
     return _outcome(request, folder, calls, fits)
+
+
+def _jobs(request: Request) -> int:
+    """Two processes of one thread for small models; one process with all cores where a model is large: each process holds its own."""
+    sizes = [facts.parameters or 0 for _, facts in request.models.values()]
+    return min(2, os.cpu_count() or 1) if max(sizes, default=0) < ALONE_BELOW else 1
 
 
 def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = None, watch: Watch = unwatched) -> dict[str, int]:

@@ -69,7 +69,7 @@ CARD = Card(
             published="43.44 against 40.04 (+3.40 points)",
             where="Table 2, three-shot",
             arms=("arte", "original_teacher"),
-            metric="accuracy, 1-shot",
+            metric="accuracy, 3-shot",
         ),
         Claim(
             what="BBH, aligned rationales on original questions against the unaligned teacher",

@@ -9,7 +9,7 @@ from typing import Any
 from tutelage.prompts.technique import Technique
 from tutelage.records import Problem, Verdict
 
-__all__ = ["Task", "Technique", "Verify", "by_skill"]
+__all__ = ["Task", "Technique", "Verify", "by_skill", "in_turn"]
 
 Verify = Callable[[Problem, str], Verdict]
 
@@ -73,3 +73,12 @@ def by_skill(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
     for problem in problems:
         groups.setdefault(problem.skill, []).append(problem)
     return groups
+
+
+def in_turn(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...]:
+    """At most `limit` problems, skills in turn, so that a small limit still tests every skill; all of them in their order without one."""
+    if limit is None or limit >= len(problems):
+        return tuple(problems)
+    groups = list(by_skill(problems).values())
+    rows = [g[rank] for rank in range(max(map(len, groups), default=0)) for g in groups if rank < len(g)]
+    return tuple(rows[:limit])
