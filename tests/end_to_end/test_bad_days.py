@@ -186,15 +186,18 @@ def namespaces():
         pytest.skip(f"this machine lets no user mount a tmpfs of their own: {tried.stderr.strip()[:80]}")
 
 
-@pytest.mark.parametrize("on_it", ["run folder", "call cache"])
+@pytest.mark.parametrize("on_it", ["weights", "ledger", "call cache"])
 def test_a_full_disk_names_the_file_and_loses_nothing(on_it, namespaces, tmp_path):
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()
     kept.mkdir()
-    run, cache = (disk / "run", tmp_path / "cache.sqlite") if on_it == "run folder" else (tmp_path / "run", disk / "cache.sqlite")
+    on_cache = on_it == "call cache"
+    run, cache = (tmp_path / "run", disk / "cache.sqlite") if on_cache else (disk / "run", tmp_path / "cache.sqlite")
+    recipe, arm = ("untouched", "untouched") if on_cache else ("sft", "sft")
+    # Some hundred questions: the answers of the first chunk fit on the small disk, those of the second do not.
     command = (
-        "run", "sft", "--task", "folds/msum", "--teacher", "bundled:teacher", *BUNDLED, "--task-set", "test_size=5", "--arm", "sft",
-        "--out", str(run),
+        "run", recipe, "--task", "folds/msum", "--teacher", "bundled:teacher", *BUNDLED, "--task-set",
+        f"test_size={400 if on_cache else 5}", "--arm", arm, "--out", str(run),
     )  # fmt: skip
 
     def with_disk(size):
@@ -204,29 +207,25 @@ def test_a_full_disk_names_the_file_and_loses_nothing(on_it, namespaces, tmp_pat
             arguments, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
 
-    full = with_disk(SIZES_KB[on_it])
+    size, file = {"weights": (400, "run/fits"), "ledger": (64, "run/ledger.sqlite"), "call cache": (160, "cache.sqlite")}[on_it]
+    full = with_disk(size)
     assert full.returncode == 1, full.stdout + full.stderr
     assert "Traceback" not in full.stderr
-    for word in ("no space left", str(disk), "free some space", "the same command"):
+    for word in ("no space left", str(disk / file), "free some space", "the same command", "it continues"):
         assert word in full.stderr
-    # With room again the same command goes on from what was committed, and ends as a run that met no full disk.
-    held = kept / "cache.sqlite" if on_it == "call cache" else cache
-    before = answers_in(held)
-    assert before, "some answers were committed before the disk was full"
+    before = answers_in(kept / "cache.sqlite" if on_cache else cache)
+    assert before or on_it == "ledger", "answers were committed before the disk was full; a ledger that cannot begin lets nothing be asked"
+
+    # With room again the same command goes on from what was committed.
     room = with_disk(65536)
     assert room.returncode == 0, room.stderr
-    assert before.items() <= answers_in(held).items(), "what was committed is still there, unchanged"
-    asked = sum(json.loads(line)["calls"] for line in cost_lines(kept / "run" if on_it == "run folder" else run))
-    assert f"{asked - len(before):,} new model calls" in room.stdout, "no committed answer was asked for again"
-
-
-SIZES_KB = {"run folder": 200, "call cache": 200}
+    after = answers_in(kept / "cache.sqlite" if on_cache else cache)
+    assert before.items() <= after.items(), "what was committed is still there, unchanged"
+    assert f"{len(after) - len(before):,} new model calls" in room.stdout, "no committed answer was asked for again"
+    events = (run if on_cache else kept / "run") / "seeds" / "0" / arm / "events.jsonl"
+    assert json.loads(events.read_text().splitlines()[-1])["event"] == "done"
 
 
 def answers_in(cache):
     with sqlite3.connect(cache) as held:
         return dict(held.execute("select key, body from calls"))
-
-
-def cost_lines(run):
-    return [line for line in (run / "seeds" / "0" / "sft" / "events.jsonl").read_text().splitlines() if '"event":"cost"' in line]

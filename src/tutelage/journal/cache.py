@@ -287,11 +287,11 @@ def storage_error(what: str, path: Path, problem: sqlite3.Error, *, needed: int 
     full = code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _free_bytes(path) < max(needed * 2, 1 << 20))
     if full:
         free = _free_bytes(path)
+        elsewhere = " (or move the file and name it in TUTELAGE_CACHE)" if what == "call cache" else ""
         return StorageError(
             f"no space left for the {what} {path}",
             got=f"{needed + 65_536:,} bytes needed, {free:,} free on its disk",
-            fix="free some space (or move the file and name it in TUTELAGE_CACHE), then run the same command again: it continues, "
-            "nothing committed is lost",
+            fix=f"free some space{elsewhere}, then run the same command again: it continues, nothing committed is lost",
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StorageError(f"{what} {path} is damaged", got=str(problem), fix=_REPAIR)
