@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from classroom import DATA, SPLIT_OPTIONS, make_classroom, needs_data, tutelage
+from classroom import DATA, SPLIT_OPTIONS, STILL, make_classroom, needs_data, tutelage
+
+from checkpoints import tiny_checkpoint
 
 pytestmark = pytest.mark.xdist_group("own_data")
 
@@ -75,10 +77,26 @@ def test_untrained_models_end_with_the_quality_gate_and_train_nothing(classroom,
     )  # fmt: skip
     assert done.returncode == 4, done.stdout + done.stderr
     assert "kept 0 of 33" in done.stdout
+    assert "a reply began" in done.stdout
     assert not (run / "fits").exists()
     page = (run / "report.html").read_text()
     assert "kept 0 of 33" in page
     assert "reply without a readable item" in page
+
+
+@needs_data
+def test_a_student_too_short_for_any_demonstration_has_shown_no_preference(classroom, tmp_path):
+    short = tiny_checkpoint(tmp_path / "short", "gpt2", seed=3, width=32, context=150, **STILL)
+    run = tmp_path / "run"
+    done = tutelage(
+        "run", "arte", "--task", f"file:{classroom.jsonl}", "--teacher", f"hf:{classroom.teacher}", "--student", f"hf:{short}", *SMALL,
+        "--arm", "arte", "--out", run, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stdout + done.stderr
+    for word in ("behind no rationale could the student answer a single probe", "kept 0 of", "a student with a longer one"):
+        assert word in done.stdout
+    assert "leaves no room in a context of 150" in done.stdout
+    assert not (run / "fits").exists()
 
 
 @needs_data
