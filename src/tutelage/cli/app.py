@@ -367,6 +367,20 @@ def _print_json(value: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+def _without_budget(typed: Sequence[str]) -> list[str]:
+    """The command without its old cap."""
+    kept: list[str] = []
+    skip = False
+    for word in typed:
+        if skip or word.startswith("--budget="):
+            skip = False
+        elif word == "--budget":
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: exit codes are those of `errors` (2 usage, 3 budget, 4 quality gate, 5 missing, 130 interrupted)."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
@@ -377,7 +391,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TutelageError as error:
         print(f"error: {error}", file=sys.stderr)
         if isinstance(error, BudgetExhausted):
-            print(f"continue with a larger --budget: {shlex.join(['tutelage', *typed])}", file=sys.stderr)
+            print(f"continue with: {shlex.join(['tutelage', *_without_budget(typed)])} --budget MORE", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -78,7 +78,7 @@ def print_findings(found: dict[str, Any]) -> None:
     print(
         f"sandbox  bubblewrap at {found['bubblewrap']}"
         if found["bubblewrap"]
-        else "sandbox  bubblewrap not found: recipes that run code need --allow-weak-sandbox"
+        else "sandbox  bubblewrap not found: generated code is not run without it (Debian: apt install bubblewrap)"
     )
     print(f"data     TUTELAGE_DATA={found['TUTELAGE_DATA'] or '(not set: gsm8k, bbh/* and clinc150 are not available)'}")
     print(f"disk     {found['runs_folder_free_gib']} GiB free where runs are written")
