@@ -247,14 +247,17 @@ class Book:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Read anew each time: several processes may fill one book, each with tasks, arms or seeds of its own."""
+        return [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
 
     def has(self, key: dict[str, Any]) -> bool:
         return any(all(row.get(k) == v for k, v in key.items()) for row in self.rows)
 
     def write(self, key: dict[str, Any], found: dict[str, Any]) -> None:
         row = key | found
-        self.rows.append(row)
         with self._path.open("a") as out:
             out.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
