@@ -1,4 +1,4 @@
-"""What a recipe declares of itself, as data: its card, its arms, and the presets its settings come in."""
+"""What a recipe declares of itself, as data: its card, its arms, and the experiment by which its claim is checked here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Card:
     steps: tuple[str, ...]
     """Names that the recipe passes to `lab.keep`, in order; a test compares them with the journal."""
     size: str
-    """The one setting that scales teacher cost; `compare` sizes recipes by it."""
+    """The one setting, a whole number, that scales teacher cost; `compare` sizes recipes by it. Empty where the teacher is never asked."""
     arm: str
     """The arm that is the system itself."""
     baseline: str
@@ -53,6 +53,10 @@ class Card:
     """Raised when a change of the recipe can change its results: it is part of every run's identity."""
     demo_arms: tuple[str, ...] = ()
     """The arms run when none are named; all of them where this is empty."""
+    size_floor: int = 1
+    """The smallest `size` at which the recipe still means something."""
+    size_along: Mapping[str, int] = field(default_factory=dict)
+    """Further whole-number settings that grow with `size`, in the proportion of the preset; each with its own floor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +70,63 @@ class Arm:
     """Capabilities per role, where they differ from the card's."""
     control: bool = False
     """True where the arm should show no effect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """One comparison of two arms, with the rule that turns it into a verdict."""
+
+    claim: str
+    """What is claimed, in a sentence."""
+    better: str
+    """The arm that should do better."""
+    worse: str
+    """The arm that it is held against."""
+    metric: str = "accuracy, 0-shot"
+    """A scorecard by the name that reports give it, or `note:NAME`: a number that the recipe noted under that name."""
+    margin: float = 0.0
+    """Confirmed where the interval of `better` minus `worse` lies above this, refuted where it lies below. Negative for a claim that one
+    arm is not worse than another by more than that."""
+    lower: bool = False
+    """True where a smaller value is the better one; differences are then counted the other way round."""
+    control: str | None = None
+    """The arm that should destroy the effect; it is held against `worse` too."""
+    published: str = ""
+    """The published number and where it stands, for the reader."""
+    rule: bool = True
+    """False where the difference is reported without a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A declared check of a recipe's claims: committed before its seeds are run, decided from the journal alone.
+
+    `$NAME` in names of tasks and models is filled in from the environment.
+    """
+
+    contrasts: tuple[Contrast, ...]
+    task: str
+    teacher: str | None = None
+    student: str | None = None
+    pool: tuple[str, ...] = ()
+    preset: str = "laptop"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of the preset, nested names with dots."""
+    task_options: Mapping[str, Any] = field(default_factory=dict)
+    tune_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the task that tuning uses instead, so that what is chosen is not chosen on the test problems of the record."""
+    test_limit: int | None = None
+    seeds: int = 5
+    """The record is made with the seeds 0, 1, 2, ... up to this number."""
+    also: tuple[str, ...] = ()
+    """Further arms, run and reported without a rule."""
+    shrunk: str = ""
+    """What is smaller here than in the paper's check or the full one, and why."""
+    full: str = ""
+    """The command of the check at full size."""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm that has to be run, in the order of first mention."""
+        named = [arm for c in self.contrasts for arm in (c.worse, c.better, c.control) if arm is not None]
+        return tuple(dict.fromkeys((*self.also, *named)))

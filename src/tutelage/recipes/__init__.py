@@ -6,11 +6,11 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage.card import Arm, Card
+from tutelage.card import Arm, Card, Experiment
 from tutelage.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class Recipe:
     toy: Mapping[str, Any]
     arms: Mapping[str, Arm]
     run: Callable[..., Any]
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    """The module's REPRODUCE: declared experiments by name; the only one of a recipe has the empty name."""
+    module: str = ""
+    """Where it was imported from."""
 
 
 def _paths() -> dict[str, str]:
@@ -112,6 +116,7 @@ def load_recipe(name: str) -> Recipe:
     missing = [part for part in PARTS if not hasattr(module, part)]
     if missing:
         raise SettingsError(f"recipe '{name}' lacks a part", got=", ".join(missing), fix=f"a recipe file defines {', '.join(PARTS)}")
+    declared = getattr(module, "REPRODUCE", {})
     return Recipe(
         name=name,
         doc=module.__doc__ or "",
@@ -121,4 +126,6 @@ def load_recipe(name: str) -> Recipe:
         toy=module.TOY,
         arms=module.ARMS,
         run=module.run,
+        experiments={"": declared} if isinstance(declared, Experiment) else declared,
+        module=paths[name],
     )
