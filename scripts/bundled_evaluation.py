@@ -14,7 +14,8 @@ from bundled_tokenizer import CONTEXT_TOKENS, EOS, token_id
 from tutelage.prompts.dialects import FOLDS
 from tutelage.seeds import stream
 from tutelage.tasks.folds_documents import draw_training_question
-from tutelage.tasks.folds_world import ARROW, SOURCES, STYLES, TARGETS, Question, fold, style_of
+from tutelage.tasks.folds_notations import WRITERS, notation_of
+from tutelage.tasks.folds_world import ARROW, SOURCES, TARGETS, Question, fold
 
 
 @torch.no_grad()
@@ -89,7 +90,7 @@ def accuracy(
                 prompt = FOLDS.technique.format(question=question.text, technique=style, description="", answer_format="", instruction="")
             else:
                 demo = draw_training_question(rng, skill)
-                shown = FOLDS.demonstration.format(question=demo.text, rationale=STYLES[style](demo, rng))
+                shown = FOLDS.demonstration.format(question=demo.text, rationale=WRITERS[style](demo, rng))
                 prompt = FOLDS.shots.format(demonstrations=shown, question=question.text, description="", answer_format="")
             prompts.append(prompt)
             answers.append((skill, answer))
@@ -108,16 +109,18 @@ def plain_styles(
         FOLDS.plain.format(question=q.text, description="", answer_format="") for s in TARGETS for q, _ in held_out(s, count, seed, draw)
     ]
     model.eval()
-    styles = [style_of(t) for t in decode(model, tokenizer, prompts, temperature=1.0, seed=seed)]
+    styles = [notation_of(t) for t in decode(model, tokenizer, prompts, temperature=1.0, seed=seed)]
     model.train()
     return {s: styles.count(s) / len(styles) for s in sorted(set(styles))}
 
 
-def evaluate(model: LlamaForCausalLM, tokenizer: Tokenizer, count: int, draw: Draw = draw_training_question) -> dict[str, object]:
-    targets = {
-        m: accuracy(model, tokenizer, m, TARGETS, count, draw=draw)
-        for m in ("plain", "cue:steps", "shot:steps", "shot:terse", "shot:posthoc")
-    }
+MODES = ("plain", "cue:steps", "shot:steps", "shot:terse", "shot:posthoc")
+
+
+def evaluate(
+    model: LlamaForCausalLM, tokenizer: Tokenizer, count: int, draw: Draw = draw_training_question, modes: Sequence[str] = MODES
+) -> dict[str, object]:
+    targets = {m: accuracy(model, tokenizer, m, TARGETS, count, draw=draw) for m in modes}
     return {
         "targets": targets,
         "sources": {"shot:steps": accuracy(model, tokenizer, "shot:steps", SOURCES, max(8, count // 3), draw=draw)},

@@ -40,6 +40,12 @@ class Build:
     """Steps of the first stage whose weights are kept; the second keeps its weights at each of `RISING`."""
     muon_lr: float = 6e-3
     adam_lr: float = 3.6e-3
+    begin: str = ""
+    """Bundled model whose weights this one begins with; from nothing where empty."""
+    own: str = "steps"
+    """The notation whose one-shot accuracy ends the second stage."""
+    modes: tuple[str, ...] = ()
+    """Ways of asking that the log and the card report beside the usual ones."""
     decay: float = 0.4
     """Share of the steps at the end over which both rates fall to zero in a line."""
 

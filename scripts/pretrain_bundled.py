@@ -2,6 +2,7 @@
 
     python scripts/pretrain_bundled.py --which both --out DIR            # what the package ships
     python scripts/pretrain_bundled.py --which student --lineage 3 --out DIR   # a fresh student: other start, other data
+    python scripts/pretrain_bundled.py --which steps-student --lineage 1 --out DIR   # raised on one of two notations, see bundled_notations
 
 Budgets are steps, never seconds, and a run takes one thread: the same lineage gives the same weights on the same kind of CPU.
 The student is raised in two stages: first on everything with few target questions, then with many, until it is partly skilled
@@ -25,9 +26,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from bundled_evaluation import accuracy, evaluate, mean
+from bundled_evaluation import MODES, accuracy, evaluate, mean
+from bundled_notations import NOTATION_BUILDS
 from bundled_tokenizer import CONTEXT_TOKENS, build_tokenizer, save_tokenizer
 from bundled_training import ROWS, Build, new_model, optimisers, rate, rows, take_step
+from tutelage import bundled
 from tutelage.seeds import derive
 from tutelage.tasks.folds_documents import Diet, draw_reserved_question
 from tutelage.tasks.folds_world import TARGETS
@@ -74,7 +77,7 @@ STUDENT = Build(
     more_diet=Diet(target_share=0.5, **_STUDENT_STYLES),
     checkpoints=(400, 800),
 )
-BUILDS = {"teacher": TEACHER, "student": STUDENT}
+BUILDS = {"teacher": TEACHER, "student": STUDENT, **NOTATION_BUILDS}
 
 
 class Log:
@@ -110,7 +113,8 @@ def load(folder: Path) -> LlamaForCausalLM:
 def raise_model(which: str, build: Build, lineage: int, out: Path, steps: int | None) -> None:
     seed = derive(lineage, "pretrain", which)
     tokenizer = build_tokenizer()
-    model = new_model(build, tokenizer, seed)
+    model = load(bundled.folder(build.begin)) if build.begin else new_model(build, tokenizer, seed)
+    modes = tuple(dict.fromkeys((*MODES, *build.modes)))
     folder = out / which
     shutil.rmtree(folder, ignore_errors=True)
     log = Log(folder / "log.jsonl")
@@ -132,10 +136,10 @@ def raise_model(which: str, build: Build, lineage: int, out: Path, steps: int | 
             losses.clear()
             print(f"  {tokens / (time.monotonic() - began):.0f} tokens/s", file=sys.stderr, flush=True)
         if (step + 1) % 400 == 0 and step + 1 < total:
-            log.write(event="evaluation", step=step + 1, **evaluate(model, tokenizer, 25))
+            log.write(event="evaluation", step=step + 1, **evaluate(model, tokenizer, 25, modes=modes))
         if step + 1 in build.checkpoints and build.more_diet is not None:
             save_weights(model, tokenizer, folder / "checkpoints" / f"step-{step + 1:04d}")
-    log.write(event="evaluation", step=total, **evaluate(model, tokenizer, 50))
+    log.write(event="evaluation", step=total, **evaluate(model, tokenizer, 50, modes=modes))
     if build.more_diet is not None:
         total = _second_stage(model, tokenizer, build, lineage, which, folder, log, total, tokens)
     if build.settle_diet is not None:
@@ -145,7 +149,7 @@ def raise_model(which: str, build: Build, lineage: int, out: Path, steps: int | 
         total += build.settle_steps
     digest = save_weights(model, tokenizer, folder)
     model = load(folder)
-    log.write(event="end", step=total, sha256=digest, **evaluate(model, tokenizer, 100, draw_reserved_question))
+    log.write(event="end", step=total, sha256=digest, **evaluate(model, tokenizer, 100, draw_reserved_question, modes))
     (folder / "README.md").write_text(card(folder / "log.jsonl"))
 
 
@@ -184,8 +188,9 @@ def _second_stage(
         loss, seen = take_step(model, opts, [next(supply) for _ in range(ROWS)], bases, share)
         tokens += seen
         if extra % 10 == 0:
-            skilled = accuracy(model, tokenizer, "shot:steps", TARGETS, 60)
-            log.write(event="second", step=step + extra, loss_nats=round(loss, 4), tokens=tokens, one_shot_steps=skilled)
+            skilled = accuracy(model, tokenizer, f"shot:{build.own}", TARGETS, 60)
+            told: dict[str, object] = {f"one_shot_{build.own}": skilled}
+            log.write(event="second", step=step + extra, loss_nats=round(loss, 4), tokens=tokens, **told)
             if mean(skilled) >= PARTLY:
                 return step + extra
             if rising and mean(skilled) >= rising[0]:
@@ -222,12 +227,14 @@ Unasked, at temperature 1, it writes: {styles}.
 """
 RAISED = {
     "teacher": "It solves every target skill when it writes steps.",
-    "student": "Raised in two stages until it was partly skilled: it can use a demonstration in steps, and unasked it answers directly.",
+    "student": "Raised in two stages until it was partly skilled: it can use a demonstration of steps, and unasked it answers directly.",
 }
 ASKED = {
     "plain": "plainly",
     "cue:steps": "for steps",
+    "cue:before": "for state-first steps",
     "shot:steps": "after one demonstration in steps",
+    "shot:before": "after one demonstration in state-first steps",
     "shot:terse": "after one terse demonstration",
     "shot:posthoc": "after one demonstration with the answer first",
 }
@@ -249,7 +256,7 @@ def card(log: Path) -> str:
         context=CONTEXT_TOKENS,
         steps=end["step"],
         tokens=tokens,
-        raised=RAISED[start["model"]],
+        raised=RAISED["teacher" if start["model"].endswith("teacher") else "student"],
         heads=" | ".join(TARGETS),
         rules="---|" * len(TARGETS),
         lines="\n".join(lines),
@@ -259,7 +266,7 @@ def card(log: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--which", choices=("teacher", "student", "both"), default="both")
+    parser.add_argument("--which", choices=(*BUILDS, "both"), default="both")
     parser.add_argument("--steps", type=int, help="steps of the first stage (default: what the package ships)")
     parser.add_argument("--lineage", type=int, default=0, help="another number gives other start weights and other documents")
     parser.add_argument("--out", type=Path, required=True)

@@ -4,7 +4,8 @@ Every problem is drawn on the spot and none is stored. Which split a question ca
 training, validation and test problems are disjoint whatever the seeds and sizes, and the bundled models were raised on no question
 that can be a test question of a target skill. Options: `seed_size`, `train_size`, `validation_size`, `test_size` (per skill),
 `test_seed` (another number gives test problems that nobody has looked at: none of them is in the default test set) and `styles`
-(comma-separated; `maybe`, steps that often go wrong, is left out by default).
+(comma-separated; by default without `maybe`, steps that often go wrong, and without `before`, the state-first notation of
+`folds_notations`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tutelage.prompts.technique import Technique
 from tutelage.records import Origin, Problem, Verdict
 from tutelage.seeds import stream
 from tutelage.tasks.folds_documents import TEST_BUCKETS
+from tutelage.tasks.folds_notations import notation_of
 from tutelage.tasks.folds_world import ARROW, SKILLS, TARGETS, bucket, draw_question, parse_question, style_of, write_steps
 from tutelage.tasks.folds_world import solve as solve_text
 from tutelage.tasks.options import Options
@@ -64,6 +66,10 @@ TECHNIQUES = {
     "maybe": (
         "Go through the days in order. For each day write the day, its value and your first guess of the state after it without "
         f"checking, with ' ; ' between days, then '{ARROW}' and the answer."
+    ),
+    "before": (
+        "Go through the days in order. For each day write the state before it, the day and its value, with ' ; ' between days, "
+        f"then '{ARROW}' and the answer."
     ),
 }
 DEFAULT_STYLES = ("steps", "terse", "posthoc")
@@ -121,7 +127,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         bare_answer=f"{ARROW} {{answer}}",
         templated=True,
         solve=solve,
-        style=style_of,
+        style=notation_of if "before" in styles else style_of,
         dialects={"folds": skills[0]} if len(skills) == 1 else {},
         options=dict(options),
         seed=splits["seed"],

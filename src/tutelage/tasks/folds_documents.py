@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tutelage.prompts.dialects import FOLDS
-from tutelage.tasks.folds_world import SOURCES, STYLES, TARGETS, Question, bucket, draw_question
+from tutelage.tasks.folds_notations import WRITERS
+from tutelage.tasks.folds_world import SOURCES, TARGETS, Question, bucket, draw_question
 
 TEST_BUCKETS = (0, 1, 2, 3)
 """Questions of these buckets are for testing only (see `folds_world.bucket`)."""
@@ -89,7 +90,7 @@ def _draw(rng: random.Random, shares: Mapping[str, float]) -> str:
 
 
 def _answer(rng: random.Random, question: Question, style: str) -> Piece:
-    return Piece(text=STYLES[style](question, rng), weight=1.0, end=True)
+    return Piece(text=WRITERS[style](question, rng), weight=1.0, end=True)
 
 
 def _shots(rng: random.Random, diet: Diet, question: Question) -> list[Piece]:
@@ -98,7 +99,7 @@ def _shots(rng: random.Random, diet: Diet, question: Question) -> list[Piece]:
     count = rng.choices((1, 2, 3), weights=(0.7, 0.15, 0.15))[0]
     skills = [question.skill if rng.random() < 0.85 else rng.choice(SOURCES) for _ in range(count)]
     demos = [draw_training_question(rng, skill) for skill in skills]
-    solved = [FOLDS.demonstration.format(question=d.text, rationale=f"\0{STYLES[style](d, rng)}\0") for d in demos]
+    solved = [FOLDS.demonstration.format(question=d.text, rationale=f"\0{WRITERS[style](d, rng)}\0") for d in demos]
     prompt = FOLDS.shots.format(demonstrations="\n\n".join(solved), question=question.text, description="", answer_format="")
     pieces: list[Piece] = []
     for index, text in enumerate(prompt.split("\0")):
