@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def summarise(folder: Path | str | RunFolder, *, baseline: str | None = None) ->
     arms = []
     for arm in run.arms:
         runs = run.of_arm(arm.name)
-        mine = {m: _estimate({r.seed: c for r in runs if (c := measured[r.seed, r.arm].get(m))}) for m in metrics}
+        mine = {m: estimate({r.seed: c for r in runs if (c := measured[r.seed, r.arm].get(m))}) for m in metrics}
         arms.append(
             {
                 "name": arm.name,
@@ -102,37 +102,46 @@ def difference(
     Unlike fingerprints (other test items, wording or decoding) are not compared.
     """
     cards = measured or {(r.seed, r.arm): scorecards(r) for r in run.runs.values() if r.arm in (arm, other)}
-    both = [
-        (seed, ours, theirs)
-        for seed in run.seeds
-        if (ours := cards.get((seed, arm), {}).get(metric)) and (theirs := cards.get((seed, other), {}).get(metric))
-    ]
-    both = [(seed, ours, theirs) for seed, ours, theirs in both if ours.get("fingerprint") == theirs.get("fingerprint")]
-    if not both:
+    ours, theirs = ({s: c for s in run.seeds if (c := cards.get((s, name), {}).get(metric))} for name in (arm, other))
+    found = paired(ours, theirs)
+    if found is None:
         return None
-    if len(both) > 1:
-        found, over = paired_t([ours["value"] - theirs["value"] for _, ours, theirs in both]), "seeds"
-    else:
-        _, ours, theirs = both[0]
-        if ours.get("scores") and len(ours["scores"]) == len(theirs.get("scores") or ()):
-            found, over = paired_bootstrap(ours["scores"], theirs["scores"]), "items"
-        else:
-            found, over = paired_t([ours["value"] - theirs["value"]]), "seeds"
+    gap, over, values = found
     return {
         "to": other,
-        "mean": found.value,
-        # Shares differ by 1 at most, whatever the t distribution says.
-        "low": None if found.low is None else max(-1.0, found.low),
-        "high": None if found.high is None else min(1.0, found.high),
-        "n": found.n,
+        "mean": gap.value,
+        "low": gap.low,
+        "high": gap.high,
+        "n": gap.n,
         "over": over,
-        "p_value": found.p_value,
+        "p_value": gap.p_value,
         "p_holm": None,
-        "values": {seed: ours["value"] - theirs["value"] for seed, ours, theirs in both},
+        "values": values,
     }
 
 
-def _estimate(cards: Mapping[int, Card]) -> dict[str, Any] | None:
+def paired(ours: Mapping[int, Card], theirs: Mapping[int, Card]) -> tuple[Interval, str, dict[int, float]] | None:
+    """Scorecards by seed, ours minus theirs on the seeds that both have: the interval, what it is over (`seeds` or `items`) and the
+    differences by seed. None where they share no seed that was measured in the same way.
+
+    With several seeds it is the paired t interval over seeds; with one it is bootstrapped over the test items.
+    """
+    both = [seed for seed in ours if seed in theirs and ours[seed].get("fingerprint") == theirs[seed].get("fingerprint")]
+    if not both:
+        return None
+    values = {seed: ours[seed]["value"] - theirs[seed]["value"] for seed in both}
+    found, over = paired_t(list(values.values())), "seeds"
+    if len(both) == 1:
+        mine, other = ours[both[0]].get("scores"), theirs[both[0]].get("scores")
+        if mine and len(mine) == len(other or ()):
+            found, over = paired_bootstrap(mine, other or ()), "items"
+    # Shares differ by 1 at most, whatever the t distribution says.
+    low, high = (None if end is None else min(1.0, max(-1.0, end)) for end in (found.low, found.high))
+    return replace(found, low=low, high=high), over, values
+
+
+def estimate(cards: Mapping[int, Card]) -> dict[str, Any] | None:
+    """Mean and interval of one arm's scorecards by seed, as `summarise` gives them; None where there are none."""
     if not cards:
         return None
     values = [float(c["value"]) for c in cards.values()]
