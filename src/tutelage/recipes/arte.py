@@ -20,8 +20,9 @@ use of the preference for teachers whose weights are out of reach.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from random import Random
 from typing import Any, Literal
 
 from tutelage import steps
@@ -29,7 +30,6 @@ from tutelage.card import Arm, Card, Claim
 from tutelage.errors import QualityGate
 from tutelage.lab import Lab, Role
 from tutelage.objectives import dpo
-from tutelage.prompts.techniques import GENERAL
 from tutelage.records import Feedback, Origin, Problem, Solution
 from tutelage.select.pairs import best_worst_pairs, top_bottom_pairs
 from tutelage.tasks.task import by_skill
@@ -99,6 +99,7 @@ CARD = Card(
         "The teacher is tuned in full unless --set dpo.lora.rank=N is given; the paper does not say.",
         "The laptop preset evaluates with one demonstration instead of three, and adds a likelihood term to DPO.",
     ),
+    version=2,
     demo_arms=("untouched", "original_teacher", "arte", "verified_sampling", "shuffled"),
 )
 
@@ -148,8 +149,8 @@ class Settings:
 
     prefer: bool = True
     """Whether steps 1-5 are run."""
-    align: Literal["dpo", "best_of_n", "in_context", "most_preferred", "nothing"] = "dpo"
-    """What the preference is used for: `dpo`, `best_of_n`, `in_context`, `most_preferred`, or `nothing`."""
+    align: Literal["dpo", "best_of_n", "in_context", "most_preferred", "one_technique", "random_draft", "nothing"] = "dpo"
+    """What the preference is used for: `dpo`, `best_of_n`, `in_context`, to choose among the drafts, or `nothing`."""
     aligned: tuple[Literal["questions", "rationales"], ...] = ("questions", "rationales")
     """What the aligned teacher writes in step 8; the original teacher writes the rest."""
     check_pairs: bool = False
@@ -200,9 +201,9 @@ ARMS: dict[str, Arm] = {
     "most_preferred": Arm(
         summary="draft questions with their best-liked draft rationale", changes={"align": "most_preferred"}, needs=_TEXT_ONLY
     ),
-    "equal_calls": Arm(
-        summary="unaligned teacher at ARTE's number of calls", changes={**_UNALIGNED, "equal_calls": True}, needs=_TEXT_ONLY
-    ),
+    "one_technique": Arm(summary="draft questions, all in the best-liked technique", changes={"align": "one_technique"}, needs=_TEXT_ONLY),
+    "random_draft": Arm(summary="draft questions with a random draft rationale", changes={"align": "random_draft"}, needs=_TEXT_ONLY),
+    "equal_calls": Arm(summary="unaligned teacher at ARTE's calls", changes={**_UNALIGNED, "equal_calls": True}, needs=_TEXT_ONLY),
     "best_of_n": Arm(summary="unaligned teacher, of several rationales the best-liked", changes={"align": "best_of_n"}, needs=_TEXT_ONLY),
     "in_context": Arm(summary="unaligned teacher, shown the best-liked drafts", changes={"align": "in_context"}, needs=_TEXT_ONLY),
     "shuffled": Arm(summary="control: ARTE on shuffled scores", changes={"shuffle": True}, control=True),
@@ -221,7 +222,7 @@ def run(lab: Lab, s: Settings) -> Role:
             seeds_per_prompt=s.seeds_per_prompt, items_per_call=s.items_per_call,
         )  # fmt: skip
 
-        techniques = (task.techniques or GENERAL)[: s.rationales]
+        techniques = steps.techniques(lab, s.rationales)
         solutions = steps.draft_solutions(
             lab, teacher, drafts.problems, techniques=techniques, temperature=s.rationale_temperature, max_tokens=s.rationale_tokens
         )
@@ -270,10 +271,10 @@ def run(lab: Lab, s: Settings) -> Role:
             solver = aligned if "rationales" in s.aligned else teacher
 
     if s.teach:
-        if s.align == "most_preferred":
-            tailored = lab.keep("tailored_solutions", _most_preferred(liked, wanted=s.tailored))
+        if s.align in ("most_preferred", "one_technique", "random_draft"):
+            tailored = lab.keep("tailored_solutions", _chosen_drafts(liked, _worth(s.align, liked, lab.rng), wanted=s.tailored))
         else:
-            wanted = s.tailored + (_spared_examples(s) if s.equal_calls else 0)
+            wanted = s.tailored + (_spared_examples(s, len(steps.techniques(lab, s.rationales))) if s.equal_calls else 0)
             questions = steps.draft_questions(
                 lab, writer, "tailored_questions", wanted=wanted, temperature=s.question_temperature, max_tokens=s.question_tokens,
                 seeds_per_prompt=s.seeds_per_prompt, items_per_call=s.items_per_call,
@@ -328,8 +329,8 @@ def _refuse_noise(lab: Lab, s: Settings, solutions: Sequence[Solution], scores: 
         if f.value is not None:
             styles.setdefault(x.problem.skill or lab.task.name, {}).setdefault(x.technique, []).append(f.value)
     lab.note("preference_by_style", {skill: {t: sum(v) / len(v) for t, v in by.items()} for skill, by in styles.items()})
-    if found.verdict == "noise" and s.align != "nothing" and not s.align_anyway:
-        raise QualityGate(
+    if found.verdict == "noise" and s.align not in ("nothing", "random_draft") and not s.align_anyway:
+        lab.refuse(
             "the student's preference is too noisy to align by", got=found.reason,
             fix="more probes (--set probes=N), a student that can do the task sometimes, the arm verified_sampling, "
             "or --set align_anyway=true",
@@ -368,21 +369,32 @@ def _top(liked: Sequence[tuple[Solution, Feedback]], skill: str, count: int) -> 
     return [chosen[i] for i in list(order)[:count]]
 
 
-def _most_preferred(liked: Sequence[tuple[Solution, Feedback]], *, wanted: int) -> list[Solution]:
-    """Per draft question its best-liked rationale; repeated where fewer questions than `wanted` per skill were drafted, so that the
+def _worth(align: str, liked: Sequence[tuple[Solution, Feedback]], rng: Callable[..., Random]) -> list[float | None]:
+    """What a draft is chosen by: its own score, the mean score of its technique within its skill, or a lot."""
+    if align == "random_draft":
+        return [rng("random_draft", x.id).random() for x, _ in liked]
+    if align == "most_preferred":
+        return [f.value for _, f in liked]
+    kinds: dict[tuple[str, str], list[float]] = {}
+    for x, f in liked:
+        kinds.setdefault((x.problem.skill, x.technique), []).append(f.value or 0.0)
+    return [sum(v) / len(v) for v in (kinds[x.problem.skill, x.technique] for x, _ in liked)]
+
+
+def _chosen_drafts(liked: Sequence[tuple[Solution, Feedback]], worth: Sequence[float | None], *, wanted: int) -> list[Solution]:
+    """Per draft question the rationale of greatest worth; repeated where fewer questions than `wanted` per skill were drafted, so that the
     student takes as many training steps as in the other arms."""
     best: dict[str, tuple[Solution, float]] = {}
-    for x, f in liked:
-        if f.value is not None and (x.problem.id not in best or f.value > best[x.problem.id][1]):
-            best[x.problem.id] = (x, f.value)
-    tailored: list[Solution] = []
-    for skill in dict.fromkeys(x.problem.skill for x, _ in best.values()):
-        mine = [x for x, _ in best.values() if x.problem.skill == skill]
-        tailored += [mine[i % len(mine)] for i in range(wanted)]
-    return tailored
+    for (x, _), value in zip(liked, worth, strict=True):
+        if value is not None and (x.problem.id not in best or value > best[x.problem.id][1]):
+            best[x.problem.id] = (x, value)
+    grouped: dict[str, list[Solution]] = {}
+    for x, _ in best.values():
+        grouped.setdefault(x.problem.skill, []).append(x)
+    return [mine[i % len(mine)] for mine in grouped.values() for i in range(wanted)]
 
 
-def _spared_examples(s: Settings) -> int:
+def _spared_examples(s: Settings, rationales: int) -> int:
     """Examples per skill that the calls of steps 1-2 would pay for: a draft costs a share of a question call and n rationales."""
     share = 1 / s.items_per_call
-    return round(s.drafts * (share + s.rationales) / (share + 1))
+    return round(s.drafts * (share + rationales) / (share + 1))
