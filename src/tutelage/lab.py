@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import orjson
 
 from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
-from tutelage.errors import CapabilityError, InternalError, SettingsError, StorageError, did_you_mean
+from tutelage.errors import CapabilityError, InternalError, QualityGate, SettingsError, StorageError, did_you_mean
 from tutelage.evaluate import evaluate
 from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal, write_whole
@@ -27,6 +27,7 @@ from tutelage.seeds import derive, stream
 from tutelage.tasks.task import Task, in_turn
 
 if TYPE_CHECKING:
+    from tutelage.select.decontaminate import Decontaminator
     from tutelage.train import FitSettings
 
 R = TypeVar("R", bound=Record)
@@ -126,6 +127,8 @@ class Lab:
         self.step = "start"
         """What the recipe is doing, for progress: the name of the latest sampling."""
         self._test = in_turn(task.test, test_limit)
+        self._evaluation = [p.text for p in (*task.test, *task.validation)]
+        self._leaks: Decontaminator | None = None
         self._journal = journal
         self._fits = fits
         self._open_role = open_role
@@ -294,6 +297,19 @@ class Lab:
     def kept(self) -> tuple[str, ...]:
         """The names kept so far, in order."""
         return tuple(self._kept)
+
+    def leaks(self, texts: Sequence[str]) -> list[str | None]:
+        """For each question the reason why nobody may train on it: it gives away a test or validation question of the task. None for a
+        clean one. The rules are those of `select.decontaminate`; a task that repeats templates is checked for equality alone."""
+        if self._leaks is None:
+            from tutelage.select.decontaminate import Decontaminator
+
+            self._leaks = Decontaminator(self._evaluation, templated=self.task.templated)
+        return [None if leak is None else f"leak: {leak.rule}" for leak in self._leaks.check(texts)]
+
+    def refuse(self, message: str, *, got: object = None, fix: str = "") -> None:
+        """End the arm because going on would train on noise. A rehearsal of costs has nothing to refuse and goes on."""
+        raise QualityGate(message, got=got, fix=fix)
 
     def answer_key(self, problems: Sequence[Problem]) -> list[Problem]:
         """The problems with the right answer where the task's world can solve them (None for a malformed question), else unchanged:

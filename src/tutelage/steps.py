@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tutelage.errors import DataError, QualityGate, SettingsError
 from tutelage.evaluate.score import worked_examples
@@ -16,6 +16,7 @@ from tutelage.generate.solutions import solve
 from tutelage.lab import Lab, Role
 from tutelage.objectives import cross_entropy
 from tutelage.prompts.technique import Technique
+from tutelage.prompts.techniques import GENERAL
 from tutelage.records import Example, Feedback, Origin, Problem, Prompt, Solution
 from tutelage.select.probes import discriminating_probes
 from tutelage.signals.one_shot import one_shot
@@ -25,6 +26,8 @@ from tutelage.train import FitSettings, Fixed
 
 REPLY_SHOWN = 120
 """Characters of an unreadable reply that an error message shows."""
+ROUNDS = 3
+"""Times that rejection sampling draws for the problems of a skill that is still short of examples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ def draft_questions(
         seeds_per_prompt=seeds_per_prompt,
         items_per_call=items_per_call,
         known=lab.task.validation,
+        refuse=lab.leaks,
     )
     asked = drafted.calls * items_per_call
     problems = lab.keep(name, lab.answer_key(drafted.problems))
@@ -75,6 +79,14 @@ def draft_questions(
             "(--set question_tokens=N)",
         )
     return Drafts(problems=problems, prompts={p.id: prompt for p, prompt in zip(problems, drafted.prompts, strict=True)})
+
+
+def techniques(lab: Lab, wanted: int) -> Sequence[Technique]:
+    """The first `wanted` rationale techniques of the task, or the general ones; fewer where there are fewer, which the journal notes."""
+    known = lab.task.techniques or GENERAL
+    if wanted > len(known):
+        lab.note("techniques", {"wanted": wanted, "used": len(known)})
+    return known[:wanted]
 
 
 def draft_solutions(
@@ -166,33 +178,66 @@ def best_liked_solutions(
 def sampled_solutions(
     lab: Lab, writer: Role, problems: Sequence[Problem], *, keep: str, tries: int, temperature: float, max_tokens: int, name: str
 ) -> list[Solution]:
-    """Rejection sampling: of `tries` plain rationales per problem those that are `right` (reach its answer), `wrong` or `any`; the first of
-    every problem, then further ones with other texts until there are as many as problems. A problem without a known answer gives none,
-    except under `any`."""
+    """Rejection sampling: of `tries` plain rationales per problem those that are `right` (reach its answer), `wrong` or `any`.
+
+    In every skill the first of each problem, then further ones with other texts until there are as many as problems. A skill that stays
+    short is drawn again, at most `ROUNDS` times in all, so that arms are taught by equally many examples. A problem without a known answer
+    gives none, except under `any`."""
     if keep not in ("right", "wrong", "any"):
         raise SettingsError("setting 'keep' has an unknown value", got=keep, fix="right, wrong or any")
-    sampling = lab.sampling(name, max_tokens=max_tokens, temperature=temperature, n=tries, stop=writer.wording.dialect.solution_stop)
-    drawn = solve(writer, problems, render=writer.wording.plain, verify=lab.task.verify, sampling=sampling, model_id=writer.id, step=name)
     dropped: Counter[str] = Counter()
-    ranked: list[tuple[int, int, Solution]] = []
+    found: dict[str, list[tuple[int, int, Solution]]] = {skill: [] for skill in by_skill(problems)}
+    """Per skill: (how many of the same problem came before, number of the draw, solution)."""
     seen: set[tuple[str, str]] = set()
     turn: Counter[str] = Counter()
-    for index, solution in enumerate(drawn):
-        reason = _unwanted(lab, solution, keep)
-        if reason is None and (solution.problem.id, solution.text) in seen:
-            reason = "same text again"
-        if reason is not None:
-            dropped[reason] += 1
-            continue
-        seen.add((solution.problem.id, solution.text))
-        turn[solution.problem.id] += 1
-        ranked.append((turn[solution.problem.id], index, solution))
-    ranked.sort(key=lambda x: x[:2])
-    kept = [x for _, _, x in ranked[: len(problems)]]
-    if len(ranked) > len(kept):
-        dropped["more than needed"] = len(ranked) - len(kept)
-    lab.tally(name, asked=len(drawn), parsed=sum(x.answer is not None for x in drawn), kept=len(kept), dropped=dropped)
+    asked = parsed = 0
+    short = dict(by_skill(problems))
+    for round_ in range(ROUNDS):
+        again = [p for p in problems if p.skill in short]
+        sampling = lab.sampling(
+            f"{name} {round_}" if round_ else name,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            n=tries,
+            stop=writer.wording.dialect.solution_stop,
+        )
+        drawn = solve(writer, again, render=writer.wording.plain, verify=lab.task.verify, sampling=sampling, model_id=writer.id, step=name)
+        for solution in drawn:
+            asked, parsed = asked + 1, parsed + (solution.answer is not None)
+            reason = _unwanted(lab, solution, keep)
+            if reason is None and (solution.problem.id, solution.text) in seen:
+                reason = "same text again"
+            if reason is not None:
+                dropped[reason] += 1
+                continue
+            seen.add((solution.problem.id, solution.text))
+            turn[solution.problem.id] += 1
+            found[solution.problem.skill].append((turn[solution.problem.id], asked, solution))
+        # A skill in which nothing was found at all gives nothing the next time either.
+        short = {skill: mine for skill, mine in short.items() if 0 < len(found[skill]) < len(mine)}
+        if not short or temperature == 0:
+            break
+    kept: list[Solution] = []
+    for skill, mine in by_skill(problems).items():
+        ranked = sorted(found[skill], key=lambda x: x[:2])
+        kept += [x for _, _, x in ranked[: len(mine)]]
+        if len(ranked) > len(mine):
+            dropped["more than needed"] += len(ranked) - len(mine)
+    lab.tally(name, asked=asked, parsed=parsed, kept=len(kept), dropped=dropped)
     return lab.keep(name, kept)
+
+
+def bare_answers(lab: Lab, solutions: Sequence[Solution]) -> list[Solution]:
+    """The solutions without their rationale: the answer alone, in the form that the task's verifier reads. Those whose answer could not be
+    read are dropped and counted."""
+    bare = [
+        replace(x, text=lab.task.answer_only(x.answer), origin=Origin(step="bare_answers", parents=(x.id,), model=_writer(x)))
+        for x in solutions
+        if x.answer is not None
+    ]
+    dropped = {"no answer could be read": len(solutions) - len(bare)} if len(bare) < len(solutions) else {}
+    lab.tally("bare_answers", asked=len(solutions), parsed=len(bare), kept=len(bare), dropped=dropped)
+    return lab.keep("bare_answers", bare)
 
 
 def _unwanted(lab: Lab, solution: Solution, keep: str) -> str | None:
@@ -214,10 +259,28 @@ def training_questions(lab: Lab, writer: Role, name: str, *, wanted: int, temper
     """Up to `wanted` questions per skill to learn from: the task's own where it has any, else drafted by the writer from the seeds."""
     if not lab.task.train:
         return draft_questions(lab, writer, name, wanted=wanted, temperature=temperature, max_tokens=max_tokens).problems
-    chosen = []
+    chosen: list[Problem] = []
+    dropped: Counter[str] = Counter()
+    looked_at = 0
     for skill, problems in by_skill(lab.task.train).items():
-        chosen += lab.rng(name, skill).sample(problems, k=min(wanted, len(problems)))
-    lab.tally(name, asked=wanted * len(by_skill(lab.task.train)), parsed=len(chosen), kept=len(chosen))
+        mine: list[Problem] = []
+        left = lab.rng(name, skill).sample(problems, k=len(problems))
+        while left and len(mine) < wanted:
+            block, left = left[: wanted - len(mine)], left[wanted - len(mine) :]
+            looked_at += len(block)
+            for problem, reason in zip(block, lab.leaks([p.text for p in block]), strict=True):
+                if reason is None:
+                    mine.append(problem)
+                else:
+                    dropped[reason] += 1
+        chosen += mine
+    lab.tally(name, asked=looked_at, parsed=looked_at, kept=len(chosen), dropped=dropped)
+    if not chosen:
+        raise QualityGate(
+            f"no training question of {lab.task.name} may be used",
+            got="; ".join(f"{count} x {reason}" for reason, count in dropped.items()) or "none",
+            fix="take out the training rows that repeat test or validation rows, or split the data anew",
+        )
     return lab.keep(name, chosen)
 
 
@@ -270,7 +333,7 @@ def teach(lab: Lab, student: Role, solutions: Sequence[Solution], *, settings: F
             prompt=student.wording.plain(x.problem),
             completion=x.text,
             context={"skill": x.problem.skill, "technique": x.technique},
-            origin=Origin(step="examples", parents=(x.id,), model=x.origin.model if x.origin else None),
+            origin=Origin(step="examples", parents=(x.id,), model=_writer(x)),
         )
         for x in solutions
     ]
@@ -284,6 +347,10 @@ def teach(lab: Lab, student: Role, solutions: Sequence[Solution], *, settings: F
             fix="look at the yields of each step in the report; a stronger teacher or fewer filters",
         )
     return lab.fit("student", student, Fixed(examples), cross_entropy(), settings=settings, step="teach")
+
+
+def _writer(solution: Solution) -> str | None:
+    return None if solution.origin is None else solution.origin.model
 
 
 def _keep_solutions(lab: Lab, name: str, solutions: Sequence[Solution], *, asked: int) -> list[Solution]:

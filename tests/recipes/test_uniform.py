@@ -19,9 +19,10 @@ from tutelage.capabilities import CAPABILITIES
 from tutelage.cli.show import card_as_dict, card_as_text, field_docs
 from tutelage.experiments.plan import plan_request
 from tutelage.experiments.request import resolve_request
+from tutelage.experiments.run import run_request
 from tutelage.journal.folder import ArmJournal
 from tutelage.recipes import PARTS, load_recipe, recipe_names
-from tutelage.records import Scorecard
+from tutelage.records import Problem, Scorecard, Solution
 
 pytestmark = pytest.mark.xdist_group("recipes")
 
@@ -216,7 +217,9 @@ def test_every_arm_comes_to_its_end_and_is_measured(recipe, arm):
 def test_every_yield_adds_up(recipe, arm):
     for event in journal(recipe, arm).events():
         if event["event"] == "yield":
-            assert 0 <= event["kept"] <= event["asked"] + event["parsed"], event
+            # What could be read was kept, or was dropped for a reason that is counted. (A writer may send more than it was asked for.)
+            told = event["kept"] + sum(event["dropped"].values())
+            assert event["parsed"] <= told <= max(event["asked"], event["parsed"]), event
             assert all(count > 0 for count in event["dropped"].values()), event
 
 
@@ -307,6 +310,38 @@ def test_a_run_whose_folder_is_gone_is_replayed_from_the_cache_to_the_last_bit(r
         if aside.exists():
             shutil.rmtree(first.folder, ignore_errors=True)
             shutil.move(aside, first.folder)
+
+
+# -- leaks ---------------------------------------------------------------------------------------------------------------------
+
+
+def questions_trained_on(records):
+    """Texts of questions that stand in the prompt of a training example."""
+    examples = [r for name, held in records.items() if name == "examples" for r in held]
+    problems = {getattr(r, "problem", r) for held in records.values() for r in held if isinstance(r, Problem | Solution)}
+    return sorted({p.text for p in problems if any(p.text in e.prompt.text for e in examples)})
+
+
+def kept_records(held):
+    return {e["name"]: held.records(e["name"]) for e in held.events() if e["event"] == "keep"}
+
+
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if "examples" in r.card.steps], ids=lambda r: r.name)
+def test_no_question_of_the_test_split_is_trained_on(recipe, tmp_path):
+    """Two questions that the toy run learned from become test questions: the same run must now leave them out and say so."""
+    before = questions_trained_on(kept_records(journal(recipe, recipe.card.arm)))
+    assert len(before) >= 2
+    given = {k: v for k, v in GIVEN.items() if k != "preset"}
+    request = resolve_request(recipe.name, arms=[recipe.card.arm], preset="toy", **given)
+    leaked = tuple(Problem(text=f" {text.upper() if i else text} ", answer="1", skill="msum") for i, text in enumerate(before[:2]))
+    request = replace(request, task=replace(request.task, test=(*request.task.test, *leaked)), test_limit=10)
+    run_request(request, out=tmp_path / "run", jobs=1)
+    held = ArmJournal(tmp_path / "run" / "seeds" / "0" / recipe.card.arm)
+    after = questions_trained_on(kept_records(held))
+    assert after
+    assert not set(after) & set(before[:2])
+    dropped = [event["dropped"].get("leak: equal", 0) for event in held.events() if event["event"] == "yield"]
+    assert sum(dropped) >= 2
 
 
 # -- plans ---------------------------------------------------------------------------------------------------------------------

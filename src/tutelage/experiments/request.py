@@ -54,6 +54,8 @@ class Request:
                 "test_limit": self.test_limit,
             },
             "models": {role: ref.id for role, (ref, _) in self.models.items()},
+            # How a model wants to be asked stands beside its weights, not in them.
+            "dialects": {role: facts.dialect for role, (_, facts) in self.models.items()},
             "arms": sorted(self.arms),
             "seeds": sorted(self.seeds),
         }

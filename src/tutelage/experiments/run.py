@@ -59,7 +59,7 @@ def run_folder(request: Request, out: Path | None) -> Path:
     if folder.exists() and not folder.is_dir():
         raise SettingsError("the run folder named by --out is a file", got=folder, fix="name a folder, new or of this run")
     if held.exists():
-        there = orjson.loads(held.read_bytes())["identity"]
+        there = _run_file(folder)["identity"]
         if there != orjson.loads(orjson.dumps(request.identity)):
             wanted = orjson.loads(orjson.dumps(request.identity))
             differ = _differences(there, wanted, "")
@@ -67,6 +67,21 @@ def run_folder(request: Request, out: Path | None) -> Path:
                 f"folder {folder} holds another run", got="; ".join(differ)[:600], fix="name another --out folder, or leave it out"
             )
     return folder
+
+
+def _run_file(folder: Path) -> dict[str, Any]:
+    """run.json of a run folder, which names all that the run is made of."""
+    file = folder / "run.json"
+    try:
+        found = orjson.loads(file.read_bytes())
+        found["identity"], found["asked"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as broken:
+        raise StorageError(
+            f"{file} is damaged",
+            got=str(broken),
+            fix="run the same command into another --out folder: what was answered is kept in the call cache",
+        ) from broken
+    return found
 
 
 def _differences(there: Any, here: Any, path: str) -> list[str]:
@@ -339,9 +354,9 @@ def _taught(fit: Path) -> ModelRef:
 
 def request_of(folder: Path) -> Request:
     """The request that a run folder was made for, resolved again."""
-    asked = orjson.loads((folder / "run.json").read_bytes())["asked"]
+    found = _run_file(folder)
+    asked, held = found["asked"], found["identity"]
     request = resolve_request(asked.pop("recipe"), **asked)
-    held = orjson.loads((folder / "run.json").read_bytes())["identity"]
     if held != orjson.loads(orjson.dumps(request.identity)):
         raise SettingsError(
             f"folder {folder} was made from other models or data than those of the same names now",

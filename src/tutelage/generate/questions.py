@@ -13,6 +13,13 @@ from tutelage.prompts.questions import parse_questions, render_questions
 from tutelage.records import Origin, Problem, Prompt
 from tutelage.tasks.task import by_skill
 
+Refuse = Callable[[Sequence[str]], Sequence[str | None]]
+"""Texts of questions -> for each the reason why nobody may train on it, None for one that may stay."""
+
+
+def none_refused(texts: Sequence[str]) -> list[str | None]:
+    return [None] * len(texts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafted:
@@ -43,11 +50,12 @@ def draft_questions(
     items_per_call: int = 5,
     calls_at_most: int,
     known: Sequence[Problem] = (),
+    refuse: Refuse = none_refused,
 ) -> Drafted:
     """Ask in rounds until `wanted` distinct questions are there or `calls_at_most` calls are spent.
 
-    Repeats of a question, of a seed, or of a problem in `known` are dropped and counted. The answer of a drafted problem is the
-    teacher's own claim, None where the dialect asks for none.
+    Repeats of a question, of a seed, or of a problem in `known` are dropped and counted, and so is what `refuse` names a reason for. The
+    answer of a drafted problem is the teacher's own claim, None where the dialect asks for none.
     """
     skill = seeds[0].skill
     seen = {_normal(p.text) for p in (*seeds, *known)}
@@ -76,10 +84,11 @@ def draft_questions(
             if not items:
                 unreadable = unreadable or completions[0].text or completions[0].error or ""
                 dropped["reply without a readable item"] = dropped.get("reply without a readable item", 0) + 1
-            for item in items:
+            for item, refused in zip(items, refuse([item.question for item in items]), strict=True):
                 parsed += 1
-                if _normal(item.question) in seen:
-                    dropped["repeat"] = dropped.get("repeat", 0) + 1
+                reason = "repeat" if _normal(item.question) in seen else refused
+                if reason is not None:
+                    dropped[reason] = dropped.get(reason, 0) + 1
                     continue
                 seen.add(_normal(item.question))
                 origin = Origin(
@@ -112,6 +121,7 @@ def draft_by_skill(
     items_per_call: int = 5,
     patience: float = 4.0,
     known: Sequence[Problem] = (),
+    refuse: Refuse = none_refused,
 ) -> Drafted:
     """`wanted` questions for each skill of the seeds.
 
@@ -136,6 +146,7 @@ def draft_by_skill(
                 items_per_call=items_per_call,
                 calls_at_most=math.ceil(patience * wanted / items_per_call) + 1,
                 known=[p for p in known if p.skill == skill],
+                refuse=refuse,
             )
         )
     dropped: dict[str, int] = {}

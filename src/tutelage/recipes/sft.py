@@ -11,7 +11,7 @@ Arms: the rationales as they come, the bare answers (control for the worth of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tutelage import steps
@@ -32,6 +32,7 @@ CARD = Card(
     baseline="untouched",
     control="answers_only",
     deviations=("Greedy decoding instead of beam search.", "Rationales, where the paper distils translations."),
+    version=2,
 )
 
 
@@ -84,7 +85,7 @@ def run(lab: Lab, s: Settings) -> Role:
         solutions = steps.write_solutions(lab, teacher, questions, max_tokens=s.rationale_tokens, name="solutions")
 
         if not s.rationales:
-            solutions = [replace(x, text=lab.task.answer_only(x.answer)) for x in solutions if x.answer is not None]
+            solutions = steps.bare_answers(lab, solutions)
         student = steps.teach(lab, student, solutions, settings=s.sft)
 
     lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)

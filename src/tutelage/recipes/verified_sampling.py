@@ -34,6 +34,7 @@ CARD = Card(
     baseline="unverified",
     control="wrong_only",
     deviations=("The teacher samples, where the paper's student samples for itself.",),
+    version=2,
 )
 
 
