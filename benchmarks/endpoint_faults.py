@@ -36,9 +36,9 @@ from servers.endpoints import GREEDY, Place, questions  # noqa: E402
 from servers.running import Stub  # noqa: E402
 from tutelage.capabilities import Completion  # noqa: E402
 from tutelage.errors import BudgetExhausted, StorageError  # noqa: E402
+from tutelage.journal.amounts import NOTHING, Budget  # noqa: E402
 from tutelage.journal.cache import CallCache  # noqa: E402
 from tutelage.journal.export import export_cache, import_cache  # noqa: E402
-from tutelage.journal.ledger import NOTHING, Budget  # noqa: E402
 
 FAULTS: dict[str, Any] = {
     "rate_429": 0.10, "retry_after": "0.02", "rate_500": 0.10, "rate_stall": 0.05, "stall_s": 600.0, "rate_truncated": 0.05,

@@ -20,9 +20,10 @@ from tutelage.backends.pump import Draw, Patience
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import Completion, Sampling
 from tutelage.errors import BudgetExhausted, EndpointError, SettingsError, StorageError
+from tutelage.journal.amounts import NOTHING, Budget
 from tutelage.journal.cache import CallCache
 from tutelage.journal.export import export_cache, import_cache
-from tutelage.journal.ledger import NOTHING, Budget, Ledger
+from tutelage.journal.ledger import Ledger
 from tutelage.records import Prompt
 
 FAULTS = {

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.backends.address import Key
-from tutelage.backends.openai import _named_wait_s
 from tutelage.backends.pump import Draw
+from tutelage.backends.refusals import named_wait_s
 from tutelage.backends.replies import Malformed, apportion, completions, cut_at, error_words, read, scored_echo, scored_ids, vectors
 from tutelage.backends.schema import json_in, misfit, read_schema
 from tutelage.capabilities import Sampling
@@ -132,12 +132,12 @@ def test_errors_of_every_form_give_their_words():
 
 
 def test_waits_that_servers_name():
-    assert _named_wait_s({"Retry-After": "1.5"}, 0) == 1.5
-    assert _named_wait_s({"Retry-After": "9", "retry-after-ms": "250"}, 0) == 0.25
-    assert _named_wait_s({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 20.0) == 40.0
-    assert _named_wait_s({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 90.0) == 0.0
-    assert _named_wait_s({"Retry-After": "soon"}, 0) is None
-    assert _named_wait_s({}, 0) is None
+    assert named_wait_s({"Retry-After": "1.5"}, 0) == 1.5
+    assert named_wait_s({"Retry-After": "9", "retry-after-ms": "250"}, 0) == 0.25
+    assert named_wait_s({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 20.0) == 40.0
+    assert named_wait_s({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 90.0) == 0.0
+    assert named_wait_s({"Retry-After": "soon"}, 0) is None
+    assert named_wait_s({}, 0) is None
 
 
 def test_echoed_scores_split_at_the_border():

@@ -8,8 +8,9 @@ import pytest
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import Completion, Sampling, TokenScores
 from tutelage.errors import BudgetExhausted, CapabilityError, InternalError
+from tutelage.journal.amounts import NOTHING, Budget
 from tutelage.journal.cache import CallCache
-from tutelage.journal.ledger import NOTHING, Budget, Ledger
+from tutelage.journal.ledger import Ledger
 from tutelage.records import Message, ModelRef, Prompt
 
 REF = ModelRef(name="echo", digest="d1")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.errors import BudgetExhausted, SettingsError, StorageError
-from tutelage.journal.ledger import NOTHING, Budget, Ledger, Usage, total
+from tutelage.journal.amounts import NOTHING, Budget, Usage, total
+from tutelage.journal.ledger import Ledger
 from tutelage.journal.prices import PICODOLLARS, load_prices, usd_range
 
 ONE = Usage(calls=1, prompt_tokens=10, completion_tokens=5, picodollars=1_000)
@@ -151,7 +152,8 @@ def test_what_a_killed_process_had_sent_is_in_doubt(tmp_path):
     path = tmp_path / "ledger.sqlite"
     program = (
         "import sys, os, signal\n"
-        "from tutelage.journal.ledger import Ledger, Usage\n"
+        "from tutelage.journal.amounts import Usage\n"
+        "from tutelage.journal.ledger import Ledger\n"
         "ledger = Ledger(sys.argv[1])\n"
         "one = Usage(calls=1, prompt_tokens=10)\n"
         "ledger.reserve('teacher', 'a', [one] * 7)\n"
@@ -193,7 +195,8 @@ def test_processes_together_stay_within_one_budget(tmp_path):
     path = tmp_path / "ledger.sqlite"
     program = (
         "import sys\n"
-        "from tutelage.journal.ledger import Budget, Ledger, Usage\n"
+        "from tutelage.journal.amounts import Budget, Usage\n"
+        "from tutelage.journal.ledger import Ledger\n"
         "one = Usage(calls=1)\n"
         "with Ledger(sys.argv[1], budget=Budget(calls=100)) as ledger:\n"
         "    while ledger.reserve('teacher', sys.argv[2], [one]):\n"

@@ -9,8 +9,9 @@ from tutelage.backends.address import Address
 from tutelage.backends.openai import OpenAIBackend
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import Sampling
+from tutelage.journal.amounts import Budget
 from tutelage.journal.cache import CallCache
-from tutelage.journal.ledger import Budget, Ledger
+from tutelage.journal.ledger import Ledger
 from tutelage.records import ModelRef, Prompt
 
 QUICK = {"backoff_s": 0.005, "timeout_s": 20.0, "dead_s": 0.1, "identity": "stub"}

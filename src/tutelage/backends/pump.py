@@ -19,7 +19,8 @@ from typing import Any, Protocol, runtime_checkable
 from tutelage.backends.pacing import Pace, backoff_s
 from tutelage.capabilities import Sampling
 from tutelage.errors import BudgetExhausted, EndpointError, InternalError
-from tutelage.journal.ledger import NOTHING, Ledger, Usage, total
+from tutelage.journal.amounts import NOTHING, Usage, total
+from tutelage.journal.ledger import Ledger
 from tutelage.records import Prompt
 
 _REFUSALS_UNTIL_GIVING_UP = 20

@@ -10,7 +10,7 @@ import orjson
 
 from tutelage.backends.answers import Answer, finite
 from tutelage.backends.pump import Draw
-from tutelage.journal.ledger import Usage
+from tutelage.journal.amounts import Usage
 
 _FINISHES = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length", "content_filter": "refusal"}
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"

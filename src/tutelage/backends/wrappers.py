@@ -29,12 +29,14 @@ from tutelage.backends.answers import (
     vector_json,
     write_body,
 )
+from tutelage.backends.bounds import FRAME_TOKENS, most_prompt_tokens, most_tokens
 from tutelage.backends.pump import AnswersEach, Ask, Draw, Place, Pump, Rate
 from tutelage.capabilities import Completion, Embeds, Generates, Sampling, Scores, TokenScores
 from tutelage.errors import CapabilityError, InternalError, SettingsError
 from tutelage.hashing import digest
+from tutelage.journal.amounts import Usage, priced, total
 from tutelage.journal.cache import CallCache
-from tutelage.journal.ledger import Ledger, Usage, priced, total
+from tutelage.journal.ledger import Ledger
 from tutelage.journal.prices import FREE, Price, load_prices
 from tutelage.records import ModelRef, Prompt
 
@@ -45,9 +47,6 @@ CHUNK = 256
 _CHUNKS_PER_BLOCK = 16
 """Of `stream`: what is held in memory at a time."""
 _KEYS_AT_ONCE = 2_000
-_TURN_TOKENS = 16
-_FRAME_TOKENS = 64
-"""Role markers around a turn; a template's own opening (some add a date or a standing instruction)."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) in answers."""
@@ -219,9 +218,8 @@ class Cached:
         return backend
 
     def _worst(self, prompt: Prompt | None, max_tokens: int, text: str = "") -> Usage:
-        """An upper bound for one call: no tokenizer makes more tokens than the text has bytes; templates add some around each turn."""
-        turns = prompt.messages if prompt is not None else ()
-        tokens = sum(len(m.content.encode()) + _TURN_TOKENS for m in turns) + len(text.encode()) + _FRAME_TOKENS
+        """An upper bound for one call."""
+        tokens = (most_prompt_tokens(prompt) if prompt is not None else FRAME_TOKENS) + most_tokens(text)
         return self._priced(Usage(calls=1, prompt_tokens=tokens, completion_tokens=max_tokens))
 
     def _priced(self, amount: Usage) -> Usage:

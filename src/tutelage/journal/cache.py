@@ -7,13 +7,10 @@ replay sees what the first run saw.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ import orjson
 
 from tutelage.errors import InternalError, StorageError
 from tutelage.hashing import DIGEST_BYTES, digest
+from tutelage.journal.database import Database, use_wal
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x7475_7465
@@ -30,6 +28,11 @@ _ZLIB_LEVEL = 1
 """Level 6 saves a further tenth of the space and costs three times the CPU of one call."""
 _KEYS_PER_QUERY = 500
 """SQLite's oldest limit on variables is 999."""
+_ELSEWHERE = "move it to another place and name that in TUTELAGE_CACHE"
+_REPAIR = (
+    "`tutelage cache verify` names the damage, `tutelage cache prune --broken` drops damaged rows; "
+    "where that fails, move the file away and run again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,27 +63,17 @@ class CallCache:
         self.path = Path(path)
         self._busy_s = busy_s
         self._max_bytes = max_bytes
-        self._lock = threading.RLock()
-        self._pid = os.getpid()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise StorageError(f"folder of the call cache {self.path} cannot be made", got=problem.strerror, fix=_ELSEWHERE) from problem
-        with self._translated():
-            self._connection = self._connect()
+        self._database = Database("call cache", self.path, busy_s=busy_s, prepare=self._prepare, repair=_REPAIR, elsewhere=_ELSEWHERE)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN")
         # One snapshot: another process may be making the tables at this moment.
         empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         connection.execute("COMMIT")
         if not empty and application != _APPLICATION_ID:
-            connection.close()
             raise StorageError(f"{self.path} is a database, but not a call cache", fix="name another file in TUTELAGE_CACHE")
         if not empty and version != SCHEMA_VERSION:
-            connection.close()
             raise StorageError(
                 f"call cache {self.path} was written by another version of this package",
                 got=f"format {version}, this version reads {SCHEMA_VERSION}",
@@ -100,22 +93,15 @@ class CallCache:
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
-        return connection
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if os.getpid() != self._pid:
-            raise InternalError("a call cache was carried into another process", fix="open it there: CallCache(path)")
-        return self._connection
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The bodies of those keys that are there."""
         found: dict[bytes, bytes] = {}
-        with self._lock, self._translated():
+        with self._database.turn() as db:
             for start in range(0, len(keys), _KEYS_PER_QUERY):
                 part = keys[start : start + _KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
-                for key, body in self._db.execute(f"SELECT key, body FROM calls WHERE key IN ({marks})", part):
+                for key, body in db.execute(f"SELECT key, body FROM calls WHERE key IN ({marks})", part):
                     found[key] = self._plain(key, body)
         return found
 
@@ -136,7 +122,7 @@ class CallCache:
             rows.append((key, zlib.compress(body, _ZLIB_LEVEL), now_s))
         if not rows:
             return {}
-        with self._lock, self._translated(needed=sum(len(r[1]) for r in rows)), self._transaction() as db:
+        with self._database.transaction(needed=sum(len(r[1]) for r in rows)) as db:
             count = db.executemany("INSERT OR IGNORE INTO calls (key, body, written_s) VALUES (?, ?, ?)", rows).rowcount
         if count == len(rows):
             return {}
@@ -146,8 +132,8 @@ class CallCache:
         """(key, body, written in seconds since 1970) of every row, oldest first, a few at a time."""
         last = 0
         while True:
-            with self._lock, self._translated():
-                page = self._db.execute(
+            with self._database.turn() as db:
+                page = db.execute(
                     "SELECT rowid, key, body, written_s FROM calls WHERE rowid > ? ORDER BY rowid LIMIT 500", (last,)
                 ).fetchall()
             if not page:
@@ -167,8 +153,8 @@ class CallCache:
             by_model[model] = by_model.get(model, 0) + 1
             by_kind[kind] = by_kind.get(kind, 0) + 1
             errors += bool(answer.get("error"))
-        with self._lock, self._translated():
-            packed = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM calls").fetchone()[0]
+        with self._database.turn() as db:
+            packed = db.execute("SELECT coalesce(sum(length(body)), 0) FROM calls").fetchone()[0]
         return CacheStats(
             path=str(self.path), rows=rows, file_bytes=self.file_bytes, body_bytes=packed, plain_bytes=plain,
             errors=errors, by_model=by_model, by_kind=by_kind,
@@ -180,18 +166,18 @@ class CallCache:
         return sum(f.stat().st_size for f in files if f.exists())
 
     def __len__(self) -> int:
-        with self._lock, self._translated():
-            return self._db.execute("SELECT count(*) FROM calls").fetchone()[0]
+        with self._database.turn() as db:
+            return db.execute("SELECT count(*) FROM calls").fetchone()[0]
 
     def verify(self) -> list[str]:
         """What is wrong with the file, one line per finding; empty when every row is readable and hashes to its own key."""
         found: list[str] = []
-        try:
-            with self._lock:
-                for (line,) in self._db.execute("PRAGMA integrity_check"):
+        with self._database.turn() as db:
+            try:
+                for (line,) in db.execute("PRAGMA integrity_check"):
                     if line != "ok":
                         found.append(f"file: {line}")
-                for key, body in self._db.execute("SELECT key, body FROM calls ORDER BY rowid"):
+                for key, body in db.execute("SELECT key, body FROM calls ORDER BY rowid"):
                     try:
                         call, _, _ = _parts(zlib.decompress(body))
                     except (zlib.error, orjson.JSONDecodeError) as problem:
@@ -199,8 +185,8 @@ class CallCache:
                         continue
                     if call and digest(call) != key:
                         found.append(f"row {key.hex()}: the question in it belongs to another key ({digest(call).hex()})")
-        except sqlite3.DatabaseError as problem:
-            found.append(f"file: {problem}")
+            except sqlite3.DatabaseError as problem:
+                found.append(f"file: {problem}")
         return found
 
     def prune(self, *, model: str | None = None, older_than_s: float | None = None, errors: bool = False, broken: bool = False) -> int:
@@ -212,8 +198,8 @@ class CallCache:
             raise InternalError("prune without a condition would empty the cache", fix="delete the file instead")
         now_s = time.time()
         doomed: list[tuple[int]] = []
-        with self._lock, self._translated():
-            for rowid, body, written_s in self._db.execute("SELECT rowid, body, written_s FROM calls"):
+        with self._database.turn() as db:
+            for rowid, body, written_s in db.execute("SELECT rowid, body, written_s FROM calls"):
                 try:
                     _, answer, name = _parts(zlib.decompress(body))
                 except (zlib.error, orjson.JSONDecodeError):
@@ -230,15 +216,13 @@ class CallCache:
                     continue
                 doomed.append((rowid,))
             if doomed:
-                with self._transaction() as db:
+                with self._database.transaction():
                     db.executemany("DELETE FROM calls WHERE rowid = ?", doomed)
-                self._db.execute("VACUUM")
+                db.execute("VACUUM")
         return len(doomed)
 
     def close(self) -> None:
-        with self._lock:
-            if os.getpid() == self._pid:
-                self._connection.close()
+        self._database.close()
 
     def __enter__(self) -> CallCache:
         return self
@@ -246,83 +230,11 @@ class CallCache:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            # A full disk makes SQLite roll back by itself; a second ROLLBACK would then hide the reason.
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
     def _plain(self, key: bytes, body: bytes) -> bytes:
         try:
             return zlib.decompress(body)
         except zlib.error as problem:
             raise StorageError(f"call cache {self.path} is damaged", got=f"row {key.hex()}: {problem}", fix=_REPAIR) from problem
-
-    @contextmanager
-    def _translated(self, needed: int = 0) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as problem:
-            raise storage_error("call cache", self.path, problem, needed=needed) from problem
-
-
-_ELSEWHERE = "name a file that can be written in TUTELAGE_CACHE"
-_REPAIR = (
-    "`tutelage cache verify` names the damage, `tutelage cache prune --broken` drops damaged rows; "
-    "where that fails, move the file away and run again"
-)
-
-
-def storage_error(what: str, path: Path, problem: sqlite3.Error, *, needed: int = 0) -> StorageError:
-    """SQLite's refusal in words: which file, what it needed, and the way out."""
-    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
-    # An extended code of SQLITE_IOERR is also what a full disk gives when the log file cannot grow.
-    full = code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _free_bytes(path) < max(needed * 2, 1 << 20))
-    if full:
-        free = _free_bytes(path)
-        elsewhere = " (or move the file and name it in TUTELAGE_CACHE)" if what == "call cache" else ""
-        return StorageError(
-            f"no space left for the {what} {path}",
-            got=f"{needed + 65_536:,} bytes needed, {free:,} free on its disk",
-            fix=f"free some space{elsewhere}, then run the same command again: it continues, nothing committed is lost",
-        )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StorageError(f"{what} {path} is damaged", got=str(problem), fix=_REPAIR)
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StorageError(
-            f"{what} {path} is held by another process", got=str(problem), fix="wait for it to end, or end it; then run again"
-        )
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return StorageError(f"{what} {path} cannot be written", got=str(problem), fix=_ELSEWHERE)
-    return StorageError(f"{what} {path} failed", got=str(problem), fix=_REPAIR)
-
-
-def use_wal(connection: sqlite3.Connection, busy_s: float) -> None:
-    """Switch to the write-ahead log. SQLite does not wait for other processes here, so two that open a new file at once must try again."""
-    until_s = time.monotonic() + busy_s
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as problem:
-            if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
-                raise
-            time.sleep(0.01)
-
-
-def _free_bytes(path: Path) -> int:
-    try:
-        facts = os.statvfs(path.parent)
-    except OSError:
-        return 0
-    return facts.f_bavail * facts.f_frsize
 
 
 def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Any], str]:

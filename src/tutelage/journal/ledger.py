@@ -17,142 +17,21 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import BudgetExhausted, InternalError, SettingsError, StorageError, did_you_mean
-from tutelage.journal.cache import storage_error, use_wal
-from tutelage.journal.prices import PICODOLLARS
+from tutelage.errors import BudgetExhausted, InternalError, StorageError
+from tutelage.journal.amounts import FIELDS, NOTHING, Budget, Usage, in_words, total
+from tutelage.journal.database import Database, use_wal
 
 BUDGETED_ROLES = frozenset({"teacher", "judge", "reference"})
 """Calls of other roles (the student) are shown and never capped."""
 _SCHEMA_VERSION = 1
 _BUSY_S = 60.0
-_UNITS = {"k": 10**3, "M": 10**6}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """An amount of work. One completion, or one scored or embedded sequence, is one call."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    """Those of `prompt_tokens` that an endpoint served from its own prompt cache."""
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    """Those of `completion_tokens` that were hidden reasoning."""
-    trained_tokens: int = 0
-    """Tokens that a budgeted role was trained on."""
-    picodollars: int = 0
-    microseconds: int = 0
-    """Time inside the model or waiting for it; of concurrent calls, the sum."""
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens + self.trained_tokens
-
-    @property
-    def usd(self) -> float:
-        return self.picodollars / PICODOLLARS
-
-    @property
-    def seconds(self) -> float:
-        return self.microseconds / 1e6
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)})
-
-    def __sub__(self, other: Usage) -> Usage:
-        return Usage(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(Usage)})
-
-    def times(self, count: int) -> Usage:
-        return Usage(**{f.name: getattr(self, f.name) * count for f in fields(Usage)})
-
-    def as_json(self) -> dict[str, int | float]:
-        row: dict[str, int | float] = {
-            f.name: getattr(self, f.name) for f in fields(Usage) if f.name not in ("picodollars", "microseconds")
-        }
-        return row | {"tokens": self.tokens, "usd": self.usd, "seconds": round(self.seconds, 3)}
-
-
-NOTHING = Usage()
-_COLUMNS = tuple(f.name for f in fields(Usage))
-
-
-def total(amounts: Sequence[Usage]) -> Usage:
-    """The sum; one pass over the fields, since group commits add thousands of them a second."""
-    return Usage(**{name: sum(getattr(a, name) for a in amounts) for name in _COLUMNS}) if amounts else NOTHING
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """Hard caps on the physical spending of one run over all its attempts; None where there is none. 0 means: from the cache only."""
-
-    calls: int | None = None
-    tokens: int | None = None
-    picodollars: int | None = None
-    minutes: float | None = None
-    """Wall-clock time during which at least one process of the run was at work."""
-
-    @classmethod
-    def parse(cls, text: str) -> Budget:
-        """From `calls=5000,tokens=2M,usd=3.50,minutes=20`; any of the four, in any order."""
-        names = ("calls", "tokens", "usd", "minutes")
-        seen: dict[str, Decimal] = {}
-        for part in filter(None, (p.strip() for p in text.split(","))):
-            name, equals, value = (s.strip() for s in part.partition("="))
-            if not equals:
-                raise SettingsError("budget entry has no value", got=part, fix="write NAME=VALUE, for example calls=5000,usd=2.50")
-            if name not in names:
-                raise SettingsError("budget names an unknown quantity", got=name, fix=did_you_mean(name, names))
-            if name in seen:
-                raise SettingsError(f"budget names {name} twice", got=text)
-            seen[name] = _amount(name, value)
-        if not seen:
-            raise SettingsError("budget is empty", got=repr(text), fix="write for example calls=5000,tokens=2M,usd=2.50,minutes=30")
-        return cls(
-            calls=int(seen["calls"]) if "calls" in seen else None,
-            tokens=int(seen["tokens"]) if "tokens" in seen else None,
-            picodollars=int(seen["usd"] * PICODOLLARS) if "usd" in seen else None,
-            minutes=float(seen["minutes"]) if "minutes" in seen else None,
-        )
-
-    @property
-    def usd(self) -> float | None:
-        return None if self.picodollars is None else self.picodollars / PICODOLLARS
-
-    @property
-    def unlimited(self) -> bool:
-        return all(cap is None for cap in (self.calls, self.tokens, self.picodollars, self.minutes))
-
-    def describe(self) -> str:
-        """As `parse` reads it; empty for no cap at all."""
-        parts = (("calls", self.calls), ("tokens", self.tokens), ("usd", self.usd), ("minutes", self.minutes))
-        return ",".join(f"{name}={_short(value)}" for name, value in parts if value is not None)
-
-
-def _short(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{Decimal(str(value)).normalize():f}"
-
-
-def _amount(name: str, value: str) -> Decimal:
-    factor = _UNITS.get(value[-1:], 1)
-    try:
-        amount = Decimal(value[:-1] if factor > 1 else value) * factor
-    except InvalidOperation:
-        raise SettingsError(
-            f"budget {name} is not a number", got=value, fix=f"write for example {name}=500 (k and M are thousands and millions)"
-        ) from None
-    if not amount.is_finite() or amount < 0:
-        raise SettingsError(f"budget {name} must not be negative", got=value)
-    if name in ("calls", "tokens") and amount != int(amount):
-        raise SettingsError(f"budget {name} must be a whole number", got=value)
-    return amount
+_ELSEWHERE = "name another run folder with --out"
+_REPAIR = "move the run folder away and run again: the answers are in the call cache and cost nothing, only the amounts are lost"
 
 
 class Ledger:
@@ -170,26 +49,22 @@ class Ledger:
         self.budget = budget or Budget()
         self.budgeted = budgeted
         self._clock = clock
-        self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._counting = threading.Lock()
         self._logical: dict[tuple[str, str], Usage] = {}
-        self._session = f"{self._pid}-{secrets.token_hex(4)}"
+        self._session = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._session_lock: int | None = None
         if self.path is not None:
             self._session_lock = self._hold(self._session)
-        with self._translated():
-            self._connection = self._connect()
-            self._take_over()
+        self._database = Database("ledger", self.path, busy_s=_BUSY_S, prepare=self._prepare, repair=_REPAIR, elsewhere=_ELSEWHERE)
+        self._take_over()
 
-    def _connect(self) -> sqlite3.Connection:
-        where = ":memory:" if self.path is None else str(self.path)
-        connection = sqlite3.connect(where, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         use_wal(connection, _BUSY_S)
         connection.execute("PRAGMA synchronous = NORMAL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _SCHEMA_VERSION):
             raise StorageError(f"ledger {self.path} was written by another version of this package", got=f"format {version}")
-        amounts = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in _COLUMNS)
+        amounts = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in FIELDS)
         connection.execute("BEGIN IMMEDIATE")
         # `state` is settled, in_doubt or open; `session` is empty except for open amounts, which belong to a living process.
         connection.execute(
@@ -199,7 +74,6 @@ class Ledger:
         connection.execute("CREATE TABLE IF NOT EXISTS sessions (session TEXT PRIMARY KEY, began_s REAL NOT NULL, seen_s REAL NOT NULL)")
         connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         connection.execute("COMMIT")
-        return connection
 
     def _lock_file(self, session: str) -> Path:
         if self.path is None:
@@ -236,11 +110,11 @@ class Ledger:
 
     def _take_over(self) -> None:
         """What dead processes had reserved and not settled is in doubt from here on."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             for session in self._others(db):
                 if self._gone(session):
-                    for role, arm, amount in self._amounts("state = 'open' AND session = ?", (session,)):
-                        self._add(db, "in_doubt", "", role, arm, amount)
+                    for role, arm, amount in _amounts(db, "state = 'open' AND session = ?", (session,)):
+                        _add(db, "in_doubt", "", role, arm, amount)
                     db.execute("DELETE FROM spent WHERE state = 'open' AND session = ?", (session,))
             now_s = self._clock()
             db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (self._session, now_s, now_s))
@@ -258,12 +132,12 @@ class Ledger:
 
     def count(self, role: str, arm: str, amount: Usage) -> None:
         """Charge a logical amount, from the cache or not."""
-        with self._lock:
+        with self._counting:
             self._logical[role, arm] = self._logical.get((role, arm), NOTHING) + amount
 
     def logical(self, *, role: str | None = None, arm: str | None = None) -> Usage:
         """What this process's attempt asked for; a replay counts the same again from zero."""
-        with self._lock:
+        with self._counting:
             return total([u for (r, a), u in self._logical.items() if role in (None, r) and arm in (None, a)])
 
     # What is computed or billed
@@ -272,12 +146,12 @@ class Ledger:
         """Set the worst case of as many of these amounts aside, from the first on, as fit under the budget. Returns how many fit."""
         if not worst:
             return 0
-        with self._lock, self._translated(), self._transaction() as db:
+        with self._database.transaction() as db:
             fitting = len(worst)
             if role in self.budgeted and not self.budget.unlimited:
                 fitting = self._fitting(self.charged(), worst)
             if fitting:
-                self._add(db, "open", self._session, role, arm, total(worst[:fitting]))
+                _add(db, "open", self._session, role, arm, total(worst[:fitting]))
             self._touch(db)
         return fitting
 
@@ -299,12 +173,12 @@ class Ledger:
 
     def settle(self, role: str, arm: str, reserved: Usage, *, spent: Usage = NOTHING, in_doubt: Usage = NOTHING) -> None:
         """Give a reservation back and write down what it became. Settled and doubtful amounts may both be nothing (a refused call)."""
-        with self._lock, self._translated(), self._transaction() as db:
-            self._add(db, "open", self._session, role, arm, NOTHING - reserved)
+        with self._database.transaction() as db:
+            _add(db, "open", self._session, role, arm, NOTHING - reserved)
             if spent != NOTHING:
-                self._add(db, "settled", "", role, arm, spent)
+                _add(db, "settled", "", role, arm, spent)
             if in_doubt != NOTHING:
-                self._add(db, "in_doubt", "", role, arm, in_doubt)
+                _add(db, "in_doubt", "", role, arm, in_doubt)
             self._touch(db)
 
     def spend(self, role: str, arm: str, amount: Usage) -> None:
@@ -324,14 +198,14 @@ class Ledger:
 
     def charged(self) -> Usage:
         """What counts against the budget now: settled, in doubt and reserved amounts of the budgeted roles."""
-        with self._lock, self._translated():
-            return total([u for role, _, u in self._amounts("1") if role in self.budgeted])
+        with self._database.turn() as db:
+            return total([u for role, _, u in _amounts(db, "1") if role in self.budgeted])
 
     def minutes(self) -> float:
         """Wall-clock time over all attempts; processes at work at the same time count once."""
-        with self._lock, self._translated():
+        with self._database.turn() as db:
             own_s = "CASE WHEN session = ? THEN max(seen_s, ?) ELSE seen_s END"
-            spans = self._db.execute(f"SELECT began_s, {own_s} FROM sessions ORDER BY began_s", (self._session, self._clock())).fetchall()
+            spans = db.execute(f"SELECT began_s, {own_s} FROM sessions ORDER BY began_s", (self._session, self._clock())).fetchall()
         covered_s, until_s = 0.0, float("-inf")
         for began_s, seen_s in spans:
             covered_s += max(0.0, seen_s - max(began_s, until_s))
@@ -341,43 +215,43 @@ class Ledger:
     def exhausted(self, role: str, *, missing: str, needed: Usage) -> BudgetExhausted:
         """The error for work that does not fit: what was done, what is missing, how to go on."""
         spent, doubt = self.charged(), self._budgeted_sum("in_doubt")
-        done = f"{_amounts(spent)}, {self.minutes():.1f} minutes"
+        done = f"{in_words(spent)}, {self.minutes():.1f} minutes"
         if doubt != NOTHING:
-            done += f" (of these in doubt: {_amounts(doubt)})"
+            done += f" (of these in doubt: {in_words(doubt)})"
         return BudgetExhausted(
             f"budget {self.budget.describe()} is used up: {missing} missing for role '{role}'",
-            got=f"spent {done}; the next piece needs up to {_amounts(needed)}",
+            got=f"spent {done}; the next piece needs up to {in_words(needed)}",
             fix="run the same command with a larger --budget: it continues, and nothing paid is asked again",
         )
 
     def summary(self) -> dict[str, Any]:
         """All accounts as JSON, for the journal and the report."""
         accounts: dict[tuple[str, str], dict[str, Any]] = {}
-        with self._lock, self._translated():
+        with self._counting:
             for (role, arm), amount in self._logical.items():
                 accounts.setdefault((role, arm), {})["logical"] = amount.as_json()
+        with self._database.turn() as db:
             for state in ("settled", "in_doubt"):
-                for role, arm, amount in self._amounts("state = ?", (state,)):
+                for role, arm, amount in _amounts(db, "state = ?", (state,)):
                     accounts.setdefault((role, arm), {})["physical" if state == "settled" else state] = amount.as_json()
         rows = [{"role": role, "arm": arm, **amounts} for (role, arm), amounts in sorted(accounts.items())]
         return {"budget": self.budget.describe(), "minutes": round(self.minutes(), 3), "accounts": rows}
 
     def close(self) -> None:
-        with self._lock:
-            if os.getpid() != self._pid or self._session_lock == -1:
-                return
-            with self._translated(), self._transaction() as db:
-                self._touch(db)
-                # Reservations still open belong to calls that were cut off between sending and answering.
-                for role, arm, amount in self._amounts("state = 'open' AND session = ?", (self._session,)):
-                    if amount != NOTHING:
-                        self._add(db, "in_doubt", "", role, arm, amount)
-                db.execute("DELETE FROM spent WHERE state = 'open' AND session = ?", (self._session,))
-            self._connection.close()
-            if self._session_lock is not None:
-                self._lock_file(self._session).unlink(missing_ok=True)
-                os.close(self._session_lock)
-            self._session_lock = -1
+        if not self._database.is_ours or self._session_lock == -1:
+            return
+        with self._database.transaction() as db:
+            self._touch(db)
+            # Reservations still open belong to calls that were cut off between sending and answering.
+            for role, arm, amount in _amounts(db, "state = 'open' AND session = ?", (self._session,)):
+                if amount != NOTHING:
+                    _add(db, "in_doubt", "", role, arm, amount)
+            db.execute("DELETE FROM spent WHERE state = 'open' AND session = ?", (self._session,))
+        self._database.close()
+        if self._session_lock is not None:
+            self._lock_file(self._session).unlink(missing_ok=True)
+            os.close(self._session_lock)
+        self._session_lock = -1
 
     def __enter__(self) -> Ledger:
         return self
@@ -385,60 +259,28 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if os.getpid() != self._pid:
-            raise InternalError("a ledger was carried into another process", fix="open it there: Ledger(path)")
-        return self._connection
-
     def _touch(self, db: sqlite3.Connection) -> None:
         db.execute("UPDATE sessions SET seen_s = max(seen_s, ?) WHERE session = ?", (self._clock(), self._session))
 
-    def _add(self, db: sqlite3.Connection, state: str, session: str, role: str, arm: str, amount: Usage) -> None:
-        sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _COLUMNS)
-        marks = ", ".join("?" * (4 + len(_COLUMNS)))
-        db.execute(
-            f"INSERT INTO spent (state, session, role, arm, {', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {sums}",
-            (state, session, role, arm, *astuple(amount)),
-        )
-
-    def _amounts(self, where: str, values: tuple[str, ...] = ()) -> list[tuple[str, str, Usage]]:
-        rows = self._db.execute(f"SELECT role, arm, {', '.join(_COLUMNS)} FROM spent WHERE {where}", values).fetchall()
-        return [(row[0], row[1], Usage(**dict(zip(_COLUMNS, row[2:], strict=True)))) for row in rows]
-
     def _sum(self, state: str, role: str | None, arm: str | None) -> Usage:
-        with self._lock, self._translated():
-            return total([u for r, a, u in self._amounts("state = ?", (state,)) if role in (None, r) and arm in (None, a)])
+        with self._database.turn() as db:
+            return total([u for r, a, u in _amounts(db, "state = ?", (state,)) if role in (None, r) and arm in (None, a)])
 
     def _budgeted_sum(self, state: str) -> Usage:
-        with self._lock, self._translated():
-            return total([u for r, _, u in self._amounts("state = ?", (state,)) if r in self.budgeted])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as problem:
-            raise storage_error("ledger", self.path or Path(":memory:"), problem) from problem
+        with self._database.turn() as db:
+            return total([u for r, _, u in _amounts(db, "state = ?", (state,)) if r in self.budgeted])
 
 
-def _amounts(usage: Usage) -> str:
-    money = f", ${usage.usd:.4f}" if usage.picodollars else ""  # no dollars where no price is known: 0 would be a claim
-    return f"{usage.calls:,} calls, {usage.tokens:,} tokens{money}"
+_ADD = (
+    f"INSERT INTO spent (state, session, role, arm, {', '.join(FIELDS)}) VALUES ({', '.join('?' * (4 + len(FIELDS)))}) "
+    f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in FIELDS)}"
+)
 
 
-def priced(amount: Usage, picodollars: int) -> Usage:
-    """The same amount with its price."""
-    return replace(amount, picodollars=picodollars)
+def _add(db: sqlite3.Connection, state: str, session: str, role: str, arm: str, amount: Usage) -> None:
+    db.execute(_ADD, (state, session, role, arm, *astuple(amount)))
+
+
+def _amounts(db: sqlite3.Connection, where: str, values: tuple[str, ...] = ()) -> list[tuple[str, str, Usage]]:
+    rows = db.execute(f"SELECT role, arm, {', '.join(FIELDS)} FROM spent WHERE {where}", values).fetchall()
+    return [(row[0], row[1], Usage(**dict(zip(FIELDS, row[2:], strict=True)))) for row in rows]
