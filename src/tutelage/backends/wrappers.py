@@ -133,7 +133,7 @@ class Cached:
             _Work(
                 count=len(prompts) * n,
                 call=lambda i: self._call("generate", {"prompt": prompt_json(prompts[i // n]), "sampling": settings, "index": i % n}),
-                worst=lambda i: self._worst(prompts[i // n], sampling.max_tokens),
+                worst=lambda i: self.worst(prompts[i // n], sampling.max_tokens),
                 decode=completion_from,
                 compute=compute,
                 jobs=jobs,
@@ -162,7 +162,7 @@ class Cached:
             _Work(
                 count=len(prompts),
                 call=lambda i: self._call("score", {"prompt": prompt_json(prompts[i]), "text": completions[i]}),
-                worst=lambda i: self._worst(prompts[i], 0, completions[i]),
+                worst=lambda i: self.worst(prompts[i], 0, completions[i]),
                 decode=scores_from,
                 compute=compute,
                 jobs=lambda missing, _: ((Rate(prompt=prompts[i], text=completions[i]), (i,)) for i in missing),
@@ -188,7 +188,7 @@ class Cached:
             _Work(
                 count=len(texts),
                 call=lambda i: self._call("embed", {"text": texts[i]}),
-                worst=lambda i: self._worst(None, 0, texts[i]),
+                worst=lambda i: self.worst(None, 0, texts[i]),
                 # Tokens of an embedding are known from endpoints only.
                 decode=lambda row: (vector_from(row), row.get("prompt_tokens", 0)),
                 compute=compute,
@@ -217,7 +217,7 @@ class Cached:
             )
         return backend
 
-    def _worst(self, prompt: Prompt | None, max_tokens: int, text: str = "") -> Usage:
+    def worst(self, prompt: Prompt | None, max_tokens: int, text: str = "") -> Usage:
         """An upper bound for one call."""
         tokens = (most_prompt_tokens(prompt) if prompt is not None else FRAME_TOKENS) + most_tokens(text)
         return self._priced(Usage(calls=1, prompt_tokens=tokens, completion_tokens=max_tokens))
