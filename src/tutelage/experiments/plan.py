@@ -7,6 +7,8 @@ allowed and all of it.
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import math
 import random
 import tempfile
@@ -22,7 +24,7 @@ from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal
 from tutelage.lab import Lab
 from tutelage.prompts import questions, solve
-from tutelage.records import ModelRef, Problem, Prompt, Verdict
+from tutelage.records import ModelRef, Problem, Prompt, Scorecard, Verdict
 from tutelage.seeds import stream
 
 CHARACTERS_PER_TOKEN = 4
@@ -98,10 +100,21 @@ class _Example:
         if self._noise.random() >= self._good:
             return Completion(text=GARBAGE)
         self._serial += 1
-        if prompt.kind == "questions":
-            return Completion(text=_fresh_questions(self._serial, self._noise))
-        # Texts differ as a writer's would, so that nothing is dropped as a repeat.
-        return Completion(text=f"{solve.example()} ({self._serial})")
+        return Completion(text=_example_reply(prompt.kind, self._serial, self._noise))
+
+
+def _example_reply(kind: str, serial: int, noise: random.Random) -> str:
+    """What the prompt file that the kind names gives as its example; texts differ as a writer's would, so that nothing is dropped as a
+    repeat."""
+    if kind == "questions":
+        return _fresh_questions(serial, noise)
+    name = f"tutelage.prompts.{kind.partition('.')[0] or 'solve'}"
+    example = getattr(importlib.import_module(name), "example", None) if importlib.util.find_spec(name) else None
+    if example is None or name.endswith(".solve"):
+        return f"{solve.example()} ({serial})"
+    asked = inspect.signature(example).parameters
+    text = example(**{k: v for k, v in (("kind", kind), ("serial", serial)) if k in asked})
+    return text if "serial" in asked else f"{text} ({serial})"
 
 
 def _fresh_questions(serial: int, noise: random.Random) -> str:
@@ -138,6 +151,25 @@ def plan_request(request: Request) -> Plan:
 
 
 def _rehearse(request: Request, arm: str, *, good: float) -> dict[str, _Count]:
+    found = rehearse(request, arm, good=good)
+    if found.stopped is not None and good == 1.0:
+        raise found.stopped
+    return found.roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What one arm asked for when nothing was thought and nothing trained."""
+
+    roles: dict[str, _Count]
+    scorecards: tuple[Scorecard, ...]
+    """Of no worth but for how they would be measured."""
+    stopped: QualityGate | None
+    """Where too little was left to go on with, the reason."""
+
+
+def rehearse(request: Request, arm: str, *, good: float) -> Rehearsal:
+    """Run one arm against a writer of whose replies the share `good` can be read."""
     counts: dict[str, _Count] = {}
 
     def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> _Example:
@@ -162,10 +194,10 @@ def _rehearse(request: Request, arm: str, *, good: float) -> dict[str, _Count]:
         )  # fmt: skip
         try:
             request.recipe.run(lab, request.arm_settings(arm))
-        except QualityGate:
-            if good == 1.0:
-                raise
-    return counts
+        except QualityGate as gate:
+            return Rehearsal(roles=counts, scorecards=(), stopped=gate)
+        measured = lab.finish()
+    return Rehearsal(roles=counts, scorecards=tuple(measured), stopped=None)
 
 
 class _PlanLab(Lab):
