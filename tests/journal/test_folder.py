@@ -52,6 +52,15 @@ def test_an_arm_is_finished_by_its_end_or_by_a_refusal(journal, kind):
     assert journal.done()
 
 
+def test_a_refusal_behind_unanswered_requests_is_tried_again(journal):
+    journal.event("unanswered", role="teacher", count=3)
+    journal.event("refused")
+    assert not journal.done()
+    journal.start()
+    journal.event("refused")
+    assert journal.done()
+
+
 def test_a_folder_without_events_is_not_done_and_says_nothing(tmp_path):
     journal = ArmJournal(tmp_path / "never")
     assert journal.events() == []

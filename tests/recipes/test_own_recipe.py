@@ -55,6 +55,41 @@ def tutelage(tmp_path_factory):
     return typed
 
 
+def beside(tmp_path, names):
+    """A package that names entry points: {recipe name: module}. Returns what `list` says of them, and a way to type."""
+    facts = tmp_path / "stale-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: stale\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {module}\n" for name, module in names.items())
+    (facts / "entry_points.txt").write_text(f"[tutelage.recipes]\n{lines}")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TUTELAGE_")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])])
+
+    def typed(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "tutelage", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return typed
+
+
+def test_a_package_that_left_its_entry_point_behind_breaks_nothing_but_its_own_recipe(tmp_path):
+    typed = beside(tmp_path, {"gone": "package_that_went.gone", "sft": "package_that_went.sft"})
+    listed = typed("list")
+    assert listed.returncode == 0, listed.stderr
+    lines = {line.split()[0]: line for line in listed.stdout.splitlines()}
+    assert "cannot be used: recipe 'gone' cannot be imported (No module named 'package_that_went')" in lines["gone"]
+    assert "two recipes have one name" in lines["sft"]
+    assert typed("show", "arte").returncode == 0
+    shown = typed("show", "gone")
+    assert shown.returncode == 2
+    assert "package_that_went" in shown.stderr
+    assert "uninstall it" in shown.stderr
+    twice = typed("show", "sft")
+    assert twice.returncode == 2
+    assert "sft, also of package_that_went.sft" in twice.stderr
+
+
 def test_the_page_says_what_to_type():
     assert [words[1] for words in commands()] == ["list", "run"]
 

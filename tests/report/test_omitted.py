@@ -35,6 +35,13 @@ def test_where_everything_was_used_nothing_is_said(folder):
     assert not [f for f in findings(run, summarise(run)) if "left out" in f.title or "could be used" in f.title]
 
 
+def test_fewer_techniques_than_were_asked_for_are_told_once(folder):
+    for seed in (0, 1):
+        with_events(folder, seed, "arte", {"event": "note", "name": "techniques", "value": {"wanted": 8, "used": 4}})
+    told = work_left_out(read_run(folder))
+    assert told == ["The task knows 4 ways to write a rationale, so 4 were drafted per question instead of 8."]
+
+
 def test_rows_are_counted_by_reason_and_the_first_malformed_one_is_shown(folder):
     with_task(folder, dropped={"malformed": 2, "train: stands in test too": 3}, malformed=["line 31: not JSON", "line 40: empty"])
     told = rows_left_out(read_run(folder))

@@ -162,12 +162,17 @@ def export(
     arm: Annotated[str | None, typer.Option("--arm", help="The card's main arm by default.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The first seed by default.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; FOLDER/export by default.")] = None,
+    as_json: Json = False,
 ) -> None:
     """The tailored data as other tools read it, and the student as a normal Hugging Face checkpoint, each with a card."""
     from tutelage.report import export as write_export
 
     _run_folder(folder)
-    for path in write_export(folder, to=to, arm=arm, seed=seed, out=out):
+    written = write_export(folder, to=to, arm=arm, seed=seed, out=out)
+    if as_json:
+        _print_json([str(path) for path in written])
+        return
+    for path in written:
         print(path)
 
 

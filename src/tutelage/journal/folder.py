@@ -91,8 +91,12 @@ class ArmJournal:
         return rows[starts[-1] :] if starts else rows
 
     def done(self) -> bool:
-        """Whether the last attempt came to its end (also a refusal by a quality gate is an end)."""
-        return any(row.get("event") in ("done", "refused") for row in self.events())
+        """Whether the last attempt came to its end.
+
+        A refusal by a quality gate is an end too, unless requests had stayed unanswered: asked again, they may be answered now.
+        """
+        seen = {row.get("event") for row in self.events()}
+        return "done" in seen or ("refused" in seen and "unanswered" not in seen)
 
     def records(self, name: str) -> list[Record]:
         path = self.folder / "records" / f"{name}.jsonl"

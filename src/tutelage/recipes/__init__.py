@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "tutelage.recipes"
+TWICE = "twice: "
+"""Marks the path of a recipe of another package whose name is taken."""
 PARTS = ("CARD", "Settings", "LAPTOP", "TOY", "ARMS", "run")
 
 
@@ -40,11 +42,8 @@ def _paths() -> dict[str, str]:
     """Recipe name -> module path. A file `verified_sampling.py` is the recipe `verified-sampling`."""
     found = {m.name.replace("_", "-"): f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
     for entry in _outside():
-        if entry.name in found:
-            raise SettingsError(
-                "two recipes have one name", got=f"{entry.name} of {entry.value}", fix="rename the entry point of your package"
-            )
-        found[entry.name] = entry.value
+        # Two of one name: neither is run, and the error comes when the name is asked for; other recipes are not held up.
+        found[entry.name] = f"{TWICE}{entry.value}" if entry.name in found else entry.value
     return found
 
 
@@ -52,11 +51,12 @@ def _outside() -> Iterable[EntryPoint]:
     """Entry points of other packages. Reading all packages' metadata takes a tenth of a second, so it is done only where some
     installed package names the group at all."""
     for folder in map(Path, sys.path):
-        for file in folder.glob("*.dist-info/entry_points.txt"):
-            if f"[{GROUP}]" in file.read_text(encoding="utf-8", errors="replace"):
-                from importlib.metadata import entry_points
+        for kind in ("dist-info", "egg-info"):
+            for file in folder.glob(f"*.{kind}/entry_points.txt"):
+                if f"[{GROUP}]" in file.read_text(encoding="utf-8", errors="replace"):
+                    from importlib.metadata import entry_points
 
-                return entry_points(group=GROUP)
+                    return entry_points(group=GROUP)
     return ()
 
 
@@ -82,10 +82,13 @@ def recipe_lines() -> list[Line]:
 
 
 def _line(name: str, path: str) -> Line:
-    said = _card_text(path)
-    if said is None:
-        card = load_recipe(name).card
-        said = {f: getattr(card, f) for f in ("kind", "family", "title", "claim")}
+    try:
+        said = _card_text(path)
+        if said is None:
+            card = load_recipe(name).card
+            said = {f: getattr(card, f) for f in ("kind", "family", "title", "claim")}
+    except SettingsError as broken:  # of a package outside; the others can be listed all the same
+        said = {"kind": "broken", "family": "", "title": "", "claim": f"cannot be used: {broken.message} ({broken.got})"}
     return Line(name=name, **said)
 
 
@@ -93,7 +96,10 @@ def _card_text(path: str) -> dict[str, str] | None:
     import ast
     from importlib.util import find_spec
 
-    spec = find_spec(path)
+    try:
+        spec = find_spec(path)
+    except (ImportError, ValueError):
+        return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     text = Path(spec.origin).read_text(encoding="utf-8")
@@ -112,7 +118,20 @@ def load_recipe(name: str) -> Recipe:
     paths = _paths()
     if name not in paths:
         raise SettingsError("unknown recipe", got=name, fix=did_you_mean(name, paths))
-    module = importlib.import_module(paths[name])
+    if paths[name].startswith(TWICE):
+        raise SettingsError(
+            "two recipes have one name",
+            got=f"{name}, also of {paths[name].removeprefix(TWICE)}",
+            fix="rename the entry point of the other package",
+        )
+    try:
+        module = importlib.import_module(paths[name])
+    except ImportError as broken:
+        raise SettingsError(
+            f"recipe '{name}' cannot be imported",
+            got=str(broken),
+            fix=f"install or repair the package that names {paths[name]} as its entry point, or uninstall it",
+        ) from broken
     missing = [part for part in PARTS if not hasattr(module, part)]
     if missing:
         raise SettingsError(f"recipe '{name}' lacks a part", got=", ".join(missing), fix=f"a recipe file defines {', '.join(PARTS)}")

@@ -1,4 +1,5 @@
-"""What a run had to leave out, in words: rows of the user's file, requests that no model could answer, records too long to train on."""
+"""What a run had to leave out, in words: rows of the user's file, techniques that a task lacks, requests that no model could answer,
+records too long to train on."""
 
 from __future__ import annotations
 
@@ -22,7 +23,15 @@ def rows_left_out(run: RunFolder) -> str:
 
 def work_left_out(run: RunFolder) -> list[str]:
     """A sentence for every step in which requests failed for good, and for every kind of training that left records out or cut them."""
-    return [*_unanswered(run), *_untrained(run)]
+    return [*_fewer_techniques(run), *_unanswered(run), *_untrained(run)]
+
+
+def _fewer_techniques(run: RunFolder) -> Iterator[str]:
+    for found in (r.note("techniques") for r in run.runs.values()):
+        if isinstance(found, Mapping):
+            used, wanted = found.get("used"), found.get("wanted")
+            yield f"The task knows {used} ways to write a rationale, so {used} were drafted per question instead of {wanted}."
+            return
 
 
 def _unanswered(run: RunFolder) -> Iterator[str]:
