@@ -9,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from tutelage import errors
-from tutelage.errors import InternalError, StorageError
+from tutelage.errors import InternalError, StorageError, TutelageError
 from tutelage.journal.folder import storage_error
 
 if TYPE_CHECKING:
@@ -58,81 +59,113 @@ def _taken(handle: int) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One seed of one run folder, to be worked through by one process."""
+
+    folder: Path
+    seed: int
+    budget: str | None = None
+    """Hard cap on the spending of the whole run folder."""
+    cap: str | None = None
+    """What each arm under this seed may ask for, from the cache or not."""
+
+
+JobWatch = Callable[[Job, str, str, int, int], None]
+"""(job, arm, step, done, total)"""
+
+
+@dataclass(slots=True)
+class Worked:
+    """What became of jobs: a result, or the error that ended it."""
+
+    results: dict[Job, dict[str, int]] = field(default_factory=dict)
+    errors: dict[Job, TutelageError] = field(default_factory=dict)
+
+
 def in_processes(folder: Path, seeds: Sequence[int], jobs: int, budget: str | None, watch: Watch) -> list[dict[str, int]]:
-    """Run seeds in `jobs` processes of one thread; each takes its share of the seeds one after the other, so that libraries and models
-    are loaded once.
+    """Run seeds of one folder in `jobs` processes; the first that fails ends all of them."""
+    shares = [[Job(folder=folder, seed=seed, budget=budget) for seed in seeds[i::jobs]] for i in range(jobs)]
+    done = work_through(shares, lambda job, *step: watch(job.seed, *step))
+    return [done.results[job] for seed in seeds for job in done.results if job.seed == seed]
 
-    Children end when this process ends: they read their standard input and stop at its end.
+
+def work_through(shares: Sequence[Sequence[Job]], watch: JobWatch, *, go_on: bool = False) -> Worked:
+    """Each share in a process of one thread, one job after the other, so that libraries and models are loaded once.
+
+    The first failure ends everything and is raised; with `go_on` it is kept and the other jobs are done, also those that a crashed process
+    left behind. Children end when this process ends: they read their standard input and stop at its end.
     """
-    running: dict[tuple[int, ...], subprocess.Popen[bytes]] = {}
-    results: dict[int, dict[str, Any]] = {}
-    failures: dict[tuple[int, ...], dict[str, Any]] = {}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    running: list[_Child] = []
+    worked = Worked()
+    try:
+        running = [_Child(share, worked, watch, go_on=go_on) for share in shares if share]
+        while running:
+            time.sleep(0.02)
+            for child in list(running):
+                if (code := child.process.poll()) is not None:
+                    running.remove(child)
+                    child.hang_up()  # of this child alone: the others' go on as long as they do
+                    left = [job for job in child.jobs if job not in worked.results and job not in worked.errors]
+                    if left:
+                        worked.errors[left[0]] = _lost(left[0], code)
+                    if not go_on and worked.errors:
+                        raise next(iter(worked.errors.values()))
+                    if left[1:]:
+                        running.append(_Child(left[1:], worked, watch, go_on=go_on))
+    finally:
+        for child in running:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.terminate()
+        for child in running:
+            child.process.wait()
+            child.hang_up()
+    return worked
 
-    def listen(share: tuple[int, ...], child: subprocess.Popen[bytes]) -> None:
-        assert child.stdout is not None
-        for line in child.stdout:
+
+class _Child:
+    """A process that works through jobs, and the thread that listens to it."""
+
+    def __init__(self, jobs: Sequence[Job], worked: Worked, watch: JobWatch, *, go_on: bool) -> None:
+        self.jobs = tuple(jobs)
+        self._worked = worked
+        self._watch = watch
+        asked = {"go_on": go_on, "jobs": [asdict(job) | {"folder": str(job.folder)} for job in jobs]}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        command = [sys.executable, "-m", "tutelage.experiments.worker", orjson.dumps(asked).decode()]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             try:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
+            job = self.jobs[row["job"]]
             if "step" in row:
-                watch(row["seed"], row["arm"], row["step"], row["done"], row["total"])
+                self._watch(job, row["arm"], row["step"], row["done"], row["total"])
             elif "error" in row:
-                failures[share] = row
+                kind = getattr(errors, row["error"], InternalError)
+                self._worked.errors[job] = kind(row["message"], got=row.get("got"), fix=row.get("fix"))
             else:
-                results[row["seed"]] = row
+                self._worked.results[job] = {"calls": row["calls"], "fits": row["fits"]}
 
-    listeners: dict[tuple[int, ...], threading.Thread] = {}
-    try:
-        for share in (tuple(seeds[i::jobs]) for i in range(jobs)):
-            command = [
-                sys.executable,
-                "-m",
-                "tutelage.experiments.worker",
-                str(folder),
-                ",".join(map(str, share)),
-                *([budget] if budget else []),
-            ]
-            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
-            running[share] = child
-            listeners[share] = threading.Thread(target=listen, args=(share, child), daemon=True)
-            listeners[share].start()
-        while running:
-            time.sleep(0.02)
-            for share, child in list(running.items()):
-                if child.poll() is not None:
-                    del running[share]
-                    _hang_up(child, listeners[share])  # of this child alone: the others' go on as long as they do
-                    _check(share, child.returncode, results, failures.get(share), folder)
-    finally:
-        for child in running.values():
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        for share, child in running.items():
-            child.wait()
-            _hang_up(child, listeners[share])
-    return [results[seed] for seed in seeds]
+    def hang_up(self) -> None:
+        """Hear an ended process out, then close its pipes."""
+        self._listener.join(timeout=5)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None and not self._listener.is_alive():
+                pipe.close()
 
 
-def _hang_up(child: subprocess.Popen[bytes], listener: threading.Thread) -> None:
-    """Hear an ended child out, then close its pipes."""
-    listener.join(timeout=5)
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None and not listener.is_alive():
-            pipe.close()
-
-
-def _check(share: tuple[int, ...], code: int, results: Mapping[int, Any], failure: dict[str, Any] | None, folder: Path) -> None:
-    missing = [seed for seed in share if seed not in results]
-    if code == 0 and not missing:
-        return
-    if failure is not None:
-        kind = getattr(errors, failure["error"], InternalError)
-        raise kind(failure["message"], got=failure.get("got"), fix=failure.get("fix"))
-    crash = folder / "seeds" / str((missing or share)[0]) / "crash.txt"
-    raise InternalError(
-        f"the process of seed {(missing or share)[0]} ended without a result",
+def _lost(job: Job, code: int) -> InternalError:
+    """For a process that ended without a word on this job."""
+    crash = job.folder / "seeds" / str(job.seed) / "crash.txt"
+    return InternalError(
+        f"the process of seed {job.seed} ended without a result",
         got=f"exit {code}" if code >= 0 else f"killed by signal {-code}",
         fix=f"see {crash}; the same command continues"
         if crash.exists()

@@ -17,6 +17,7 @@ import orjson
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import ModelFacts
 from tutelage.errors import BudgetExhausted, QualityGate, SettingsError, StorageError, TutelageError
+from tutelage.experiments.caps import capped
 from tutelage.experiments.processes import alone, in_processes
 from tutelage.experiments.request import Request, resolve_request
 from tutelage.experiments.shelf import ALONE_BELOW, Shelf, opener
@@ -133,8 +134,13 @@ def _jobs(request: Request) -> int:
     return min(2, os.cpu_count() or 1) if max(sizes, default=0) < ALONE_BELOW else 1
 
 
-def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = None, watch: Watch = unwatched) -> dict[str, int]:
-    """All unfinished arms of one seed in this process. Returns how many uncached calls and fits it took."""
+def run_seed(
+    request: Request, folder: Path, seed: int, *, budget: str | None = None, cap: str | None = None, watch: Watch = unwatched
+) -> dict[str, int]:
+    """All unfinished arms of one seed in this process. Returns how many uncached calls and fits it took.
+
+    `budget` caps what the run folder spends, `cap` what each arm asks for, whether it is paid or cached.
+    """
     with (
         alone(folder, seed),
         CallCache(cache_path()) as cache,
@@ -155,7 +161,10 @@ def run_seed(request: Request, folder: Path, seed: int, *, budget: str | None = 
             if journal.done():
                 continue
             (folder / "seeds" / str(seed) / "crash.txt").unlink(missing_ok=True)  # of an earlier attempt
-            _run_arm(request, folder, seed, arm, journal=journal, cache=cache, ledger=ledger, shelf=shelf, train=train, watch=watch)
+            _run_arm(
+                request, folder, seed, arm, journal=journal, cache=cache, ledger=ledger, shelf=shelf, train=train, watch=watch,
+                cap=Budget.parse(cap) if cap else None,
+            )  # fmt: skip
         return {"calls": _calls(ledger, seed, request.arms) - before, "fits": fits}
 
 
@@ -180,14 +189,16 @@ def _run_arm(
     shelf: Shelf,
     train: Callable[..., Mapping[str, Any]],
     watch: Watch,
+    cap: Budget | None,
 ) -> None:
     journal.start()
 
-    def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> Cached:
+    def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> Any:
         def progress(done: int, total: int) -> None:
             watch(seed, arm, f"{lab.step} ({role})", done, total)
 
-        return Cached(opener(shelf, ref), ref, cache=cache, ledger=ledger, role=role, arm=_account(seed, arm), progress=progress)
+        model = Cached(opener(shelf, ref), ref, cache=cache, ledger=ledger, role=role, arm=_account(seed, arm), progress=progress)
+        return capped(model, cap=cap, ledger=ledger, role=role, arm=_account(seed, arm))
 
     lab = Lab(
         task=request.task,

@@ -1,4 +1,4 @@
-"""Some seeds of a run in a process of their own: `python -m tutelage.experiments.worker FOLDER SEED,SEED,... [BUDGET]`.
+"""Seeds of run folders in a process of their own: `python -m tutelage.experiments.worker JOBS`, jobs as JSON.
 
 Speaks JSON lines on standard output: progress, then the result or the error. Standard input carries nothing; its end means that the
 parent is gone, and this process stops at once (what is committed stays, the rest is asked again).
@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from tutelage.errors import TutelageError
+from tutelage.experiments.processes import Job
 from tutelage.experiments.run import request_of, run_seed
 
 PROGRESS_EVERY_S = 0.1
@@ -36,32 +37,42 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    folder, seeds = Path(sys.argv[1]), [int(s) for s in sys.argv[2].split(",")]
-    budget = sys.argv[3] if len(sys.argv) > 3 else None
+    asked = orjson.loads(sys.argv[1])
+    jobs = [Job(**given | {"folder": Path(given["folder"])}) for given in asked["jobs"]]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    code = 0
+    for number, job in enumerate(jobs):
+        error = _do(number, job)
+        if error is not None:
+            got = None if error.got is None else str(error.got)
+            _say({"job": number, "error": type(error).__name__, "message": error.message, "got": got, "fix": error.fix})
+            code = error.exit_code
+            if not asked["go_on"]:
+                break
+    return code
+
+
+def _do(number: int, job: Job) -> TutelageError | None:
+    """One job; what ended it early, where that is an error of ours."""
     last = {"at_s": 0.0, "step": ""}
 
     def watch(seed: int, arm: str, step: str, done: int, total: int) -> None:
         now = time.monotonic()
         if step != last["step"] or done >= total or now - float(last["at_s"]) > PROGRESS_EVERY_S:
             last.update(at_s=now, step=step)
-            _say({"seed": seed, "arm": arm, "step": step, "done": done, "total": total})
+            _say({"job": number, "arm": arm, "step": step, "done": done, "total": total})
 
-    seed = seeds[0]
     try:
-        request = request_of(folder)
-        for seed in seeds:
-            _say({"seed": seed, **run_seed(request, folder, seed, budget=budget, watch=watch)})
+        request = request_of(job.folder)
+        _say({"job": number, **run_seed(request, job.folder, job.seed, budget=job.budget, cap=job.cap, watch=watch)})
     except TutelageError as error:
-        got = None if error.got is None else str(error.got)
-        _say({"seed": seed, "error": type(error).__name__, "message": error.message, "got": got, "fix": error.fix})
-        return error.exit_code
+        return error
     except BaseException:
-        (folder / "seeds" / str(seed)).mkdir(parents=True, exist_ok=True)
-        (folder / "seeds" / str(seed) / "crash.txt").write_text(traceback.format_exc())
+        (job.folder / "seeds" / str(job.seed)).mkdir(parents=True, exist_ok=True)
+        (job.folder / "seeds" / str(job.seed) / "crash.txt").write_text(traceback.format_exc())
         raise
-    return 0
+    return None
 
 
 if __name__ == "__main__":
