@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tutelage.errors import BudgetExhausted, SettingsError, StorageError
 from tutelage.journal.amounts import NOTHING, Budget, Usage, total
 from tutelage.journal.ledger import Ledger
-from tutelage.journal.prices import PICODOLLARS, load_prices, usd_range
+from tutelage.journal.prices import PICODOLLARS, in_words, load_prices, usd_range
 
 ONE = Usage(calls=1, prompt_tokens=10, completion_tokens=5, picodollars=1_000)
 
@@ -234,14 +235,14 @@ def test_damage_is_named(tmp_path):
 
 def test_prices_are_exact_and_the_users_come_first(tmp_path):
     own = tmp_path / "prices.toml"
-    own.write_text('[models."gpt-4o"]\ninput = "1"\noutput = "2"\n[models."local-*"]\ninput = 0\noutput = 0.000001\n')
+    own.write_text('[models."gpt-4o"]\nalso = ["mine"]\ninput = "1"\noutput = "2"\n[models."local-*"]\ninput = 0\noutput = 0.000001\n')
     shipped, prices = load_prices(), load_prices(own)
     price = shipped.of("gpt-4o-mini")
     assert price is not None
     assert price.as_of.startswith("20")
     million = price.picodollars(prompt_tokens=1_000_000, completion_tokens=1_000_000, cached_prompt_tokens=500_000)
     assert Decimal(million) / PICODOLLARS == Decimal("0.15") / 2 + Decimal("0.075") / 2 + Decimal("0.60")
-    assert prices.of("gpt-4o") != shipped.of("gpt-4o")
+    assert prices.of("gpt-4o") == prices.of("mine") != shipped.of("gpt-4o") == shipped.of("gpt-4o-2024-08-06")
     local = prices.of("local-llama")
     assert local is not None
     assert local.output == 1
@@ -255,6 +256,7 @@ def test_prices_are_exact_and_the_users_come_first(tmp_path):
         ("[models.x]\ninput = -1\noutput = 1\n", "not negative"),
         ("[models.x]\ninput = 1\noutput = 1\ncashed = 1\n", "did you mean 'cached'"),
         ("[models.x]\ninput = 'free'\noutput = 1\n", "not a number"),
+        ("[models.x]\nalso = 'y'\ninput = 1\noutput = 1\n", "not a list of model names"),
         ("models = [", "not TOML"),
     ],
 )
@@ -263,6 +265,15 @@ def test_price_file_errors(tmp_path, body, says):
     path.write_text(body)
     with pytest.raises(SettingsError, match=says):
         load_prices(path)
+
+
+def test_every_shipped_price_has_its_day_and_a_plausible_order():
+    shipped = load_prices().models
+    assert len(shipped) > 15
+    for name, price in shipped.items():
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", price.as_of), name
+        assert 0 < price.cached < price.input < price.output, name
+        assert price.as_of in in_words(price)
 
 
 def test_expected_money_is_a_range():

@@ -2,7 +2,7 @@
 
 Numbers that depend on what models say (how many drafts parse, how many solutions are right) are given as a range: once with a perfect
 writer, once with one that yields little. Tokens are estimated at four characters each; completions between a quarter of the longest
-allowed and all of it.
+allowed and all of it. Money is what these tokens cost at the list price of an endpoint's model; models of this process cost none.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import inspect
 import math
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tutelage.backends.wrappers import price_of
 from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
 from tutelage.errors import QualityGate
 from tutelage.experiments.request import Request
 from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal
+from tutelage.journal.prices import Price, in_words, usd_range
 from tutelage.lab import Lab
 from tutelage.prompts import questions, solve
 from tutelage.records import ModelRef, Problem, Prompt, Scorecard, Verdict
@@ -44,8 +46,24 @@ class PlanRow:
     calls: tuple[float, float]
     prompt_tokens: tuple[float, float]
     completion_tokens: tuple[float, float]
+    usd: tuple[float, float] | None
+    """Dollars, of this arm alone; 0 for models of this process, None where no price is known."""
     fits: int
     examples: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What one role behind an endpoint costs over all arms and seeds. Arms share answers, so it is less than the sum of their rows."""
+
+    role: str
+    model: str
+    calls: tuple[float, float]
+    tokens: tuple[float, float]
+    usd: tuple[float, float] | None
+    """None where no price is known."""
+    price: str
+    """The list price in words; empty where none is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +71,24 @@ class Plan:
     rows: list[PlanRow]
     unique_teacher_calls: tuple[float, float]
     """Different teacher calls of one seed over all arms: what must be paid, since arms share answers."""
+    bills: list[Bill]
+    """One per role behind an endpoint; empty when all models are of this process."""
     notes: list[str]
 
+    @property
+    def usd(self) -> tuple[float, float] | None:
+        """Expected dollars of the whole request; None where the price of a model is not known."""
+        amounts = [bill.usd for bill in self.bills]
+        return None if None in amounts else (sum(a[0] for a in amounts if a), sum(a[1] for a in amounts if a))
+
     def as_json(self) -> dict[str, Any]:
-        return {"rows": [asdict(r) for r in self.rows], "unique_teacher_calls": self.unique_teacher_calls, "notes": self.notes}
+        return {
+            "rows": [asdict(r) for r in self.rows],
+            "unique_teacher_calls": self.unique_teacher_calls,
+            "bills": [asdict(b) for b in self.bills],
+            "usd": self.usd,
+            "notes": self.notes,
+        }
 
 
 @dataclass(slots=True)
@@ -67,7 +99,15 @@ class _Count:
     long: float = 0.0
     fits: int = 0
     examples: int = 0
-    keys: set[str] = field(default_factory=set)
+    asked: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Different calls: length of the prompt, and longest completion."""
+
+    def add(self, key: str, prompt: int, most: int) -> None:
+        self.calls += 1
+        self.prompt += prompt
+        self.short += SHORT_REPLY * most
+        self.long += most
+        self.asked[key] = (prompt, most)
 
 
 class _Example:
@@ -82,21 +122,18 @@ class _Example:
         return [[self._answer(p, sampling, i) for i in range(sampling.n)] for p in prompts]
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]:
-        self._count.calls += len(prompts)
-        self._count.prompt += sum(_tokens(p.text) + _tokens(c) for p, c in zip(prompts, completions, strict=True))
+        for prompt, text in zip(prompts, completions, strict=True):
+            self._count.add(content_id([self._ref.id, prompt.id, text]), _tokens(prompt.text) + _tokens(text), 0)
         return [TokenScores(logprobs=(-1.0,)) for _ in prompts]
 
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
-        self._count.calls += len(texts)
+        for text in texts:
+            self._count.add(content_id([self._ref.id, text]), _tokens(text), 0)
         return [(1.0,) for _ in texts]
 
     def _answer(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
-        count = self._count
-        count.calls += 1
-        count.prompt += _tokens(prompt.text)
-        count.short += SHORT_REPLY * sampling.max_tokens
-        count.long += sampling.max_tokens
-        count.keys.add(content_id([self._ref.id, prompt.id, sampling.max_tokens, sampling.temperature, sampling.seed, index]))
+        key = content_id([self._ref.id, prompt.id, sampling.max_tokens, sampling.temperature, sampling.seed, index])
+        self._count.add(key, _tokens(prompt.text), sampling.max_tokens)
         if self._noise.random() >= self._good:
             return Completion(text=GARBAGE)
         self._serial += 1
@@ -126,6 +163,7 @@ def plan_request(request: Request) -> Plan:
     """Run every arm twice against example answers: with a perfect writer, then with one of low yield."""
     high_yield = {arm: _rehearse(request, arm, good=1.0) for arm in request.arms}
     low_yield = {arm: _rehearse(request, arm, good=LOW_YIELD) for arm in request.arms}
+    prices = {role: price_of(ref) for role, (ref, _) in request.models.items()}
     rows = []
     for arm in request.arms:
         for role in dict.fromkeys((*high_yield[arm], *low_yield[arm])):
@@ -139,15 +177,49 @@ def plan_request(request: Request) -> Plan:
                     calls=_range(a.calls, b.calls),
                     prompt_tokens=_range(a.prompt, b.prompt),
                     completion_tokens=(min(a.short, b.short), max(a.long, b.long)),
+                    usd=_usd(prices[role], _range(a.prompt, b.prompt), (min(a.short, b.short), max(a.long, b.long))),
                     fits=max(a.fits, b.fits),
                     examples=_range(a.examples, b.examples),
                 )
             )
-    unique = [len(set().union(*(c["teacher"].keys for c in plans.values() if "teacher" in c))) for plans in (high_yield, low_yield)]
+    rehearsals = (high_yield, low_yield)
+    unique = [len(_different(plans, "teacher")) for plans in rehearsals]
+    bills = [
+        _bill(role, ref, prices[role], [_different(plans, role) for plans in rehearsals], seeds=len(request.seeds))
+        for role, (ref, _) in request.models.items()
+        if ref.name.startswith("openai:")
+    ]
     notes = ["Low and high: a writer whose every reply can be read, and one of whose replies only 40 % can."]
     if request.task.chance is not None:
         notes.append(f"Test problems per evaluation: {len(request.task.test[: request.test_limit])}; chance {request.task.chance:.0%}.")
-    return Plan(rows=rows, unique_teacher_calls=_range(*unique), notes=notes)
+    return Plan(rows=rows, unique_teacher_calls=_range(*unique), bills=[bill for bill in bills if bill.calls[1]], notes=notes)
+
+
+def _different(plans: Mapping[str, Mapping[str, _Count]], role: str) -> dict[str, tuple[int, int]]:
+    """The calls of a role that differ from one another, over all arms."""
+    found: dict[str, tuple[int, int]] = {}
+    for counts in plans.values():
+        found |= counts[role].asked if role in counts else {}
+    return found
+
+
+def _bill(role: str, ref: ModelRef, price: Price | None, asked: Sequence[Mapping[str, tuple[int, int]]], *, seeds: int) -> Bill:
+    """For all seeds: they share greedy answers to equal prompts, which is left out here, so that the figure is an upper one."""
+    prompts = [seeds * sum(prompt for prompt, _ in calls.values()) for calls in asked]
+    longest = [seeds * sum(most for _, most in calls.values()) for calls in asked]
+    prompt, completion = _range(*prompts), (SHORT_REPLY * min(longest), float(max(longest)))
+    return Bill(
+        role=role,
+        model=ref.name,
+        calls=_range(*(seeds * len(calls) for calls in asked)),
+        tokens=(prompt[0] + completion[0], prompt[1] + completion[1]),
+        usd=_usd(price, prompt, completion),
+        price="" if price is None else in_words(price),
+    )
+
+
+def _usd(price: Price | None, prompt: tuple[float, float], completion: tuple[float, float]) -> tuple[float, float] | None:
+    return None if price is None else usd_range(price, prompt, completion)
 
 
 def _rehearse(request: Request, arm: str, *, good: float) -> dict[str, _Count]:

@@ -15,7 +15,7 @@ from tutelage.errors import SettingsError, did_you_mean
 PICODOLLARS = 10**12
 """Money is counted in whole picodollars: a price per million tokens with six decimals is then exact per token."""
 _SHIPPED = Path(__file__).with_name("prices.toml")
-_FIELDS = ("input", "output", "cached", "as_of")
+_FIELDS = ("input", "output", "cached", "as_of", "also")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,22 @@ class Price:
     def picodollars(self, *, prompt_tokens: int, completion_tokens: int, cached_prompt_tokens: int = 0) -> int:
         cached = min(cached_prompt_tokens, prompt_tokens)
         return (prompt_tokens - cached) * self.input + cached * self.cached + completion_tokens * self.output
+
+
+def in_words(price: Price) -> str:
+    """For people, per million tokens."""
+    if not (price.input or price.output or price.cached):
+        return "free"
+    amounts = [f"{_dollars(price.input)} in", f"{_dollars(price.output)} out"]
+    if price.cached != price.input:
+        amounts.insert(1, f"{_dollars(price.cached)} in from its cache")
+    return f"{', '.join(amounts)} per million tokens, list of {price.as_of}"
+
+
+def _dollars(picodollars: int) -> str:
+    """Per million tokens, in cents or exactly."""
+    amount = Decimal(picodollars) / 1_000_000
+    return f"${amount:.2f}" if amount == round(amount, 2) else f"${amount:f}"
 
 
 FREE = Price(input=0, output=0, cached=0, as_of="")
@@ -68,7 +84,11 @@ def _read(path: Path) -> dict[str, Price]:
         ) from problem
     except tomllib.TOMLDecodeError as problem:
         raise SettingsError(f"price file {path} is not TOML", got=str(problem)) from problem
-    return {name: _price(path, name, row) for name, row in table.get("models", {}).items()}
+    prices = {}
+    for name, row in table.get("models", {}).items():
+        price = _price(path, name, row)
+        prices |= dict.fromkeys((name, *row.get("also", ())), price)
+    return prices
 
 
 def _price(path: Path, name: str, row: object) -> Price:
@@ -78,6 +98,9 @@ def _price(path: Path, name: str, row: object) -> Price:
     for key in row:
         if key not in _FIELDS:
             raise SettingsError(f"{where} has an unknown field", got=key, fix=did_you_mean(key, _FIELDS))
+    also = row.get("also", [])
+    if not isinstance(also, list) or not all(isinstance(other, str) for other in also):
+        raise SettingsError(f"{where}: also is not a list of model names", got=also, fix='write also = ["another-name"]')
     for key in ("input", "output"):
         if key not in row:
             raise SettingsError(f"{where} lacks {key!r}", fix="give dollars per million tokens")
