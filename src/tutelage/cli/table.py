@@ -88,13 +88,14 @@ def print_plan(request: Request, plan: Plan, *, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("arm", "role", "calls", "prompt tokens", "completion tokens", "trainings", "examples"):
+    for heading in ("arm", "role", "calls", "prompt tokens", "completion tokens", "usd", "trainings", "examples"):
         table.add_column(heading, justify="left" if heading in ("arm", "role") else "right")
     for row in plan.rows:
         table.add_row(
             row.arm,
             row.role,
             *(_span(low, high) for low, high in (row.calls, row.prompt_tokens, row.completion_tokens)),
+            _dollars(row.usd),
             str(row.fits),
             _span(*row.examples),
         )
@@ -106,6 +107,8 @@ def print_plan(request: Request, plan: Plan, *, as_json: bool) -> None:
     console.print(table)
     low, high = plan.unique_teacher_calls
     print(f"Arms share calls: all arms together need {_span(low, high)} different teacher calls per seed.")
+    for line in _bill_lines(plan, seeds=len(request.seeds)):
+        print(line)
     for line in plan.notes:
         print(line)
 
@@ -118,6 +121,33 @@ def _estimate(found: dict[str, Any] | None, *, signed: bool = False) -> str:
         return mean
     low, high = (f"{found[k]:+.3f}" if signed else f"{found[k]:.3f}" for k in ("low", "high"))
     return f"{mean} [{low}, {high}]"
+
+
+def _bill_lines(plan: Plan, *, seeds: int) -> list[str]:
+    """What is to be paid, role by role, and where a price is missing how to name one."""
+    if not plan.bills:
+        return ["Nothing is to be paid: all models run in this process."]
+    lines = []
+    for bill in plan.bills:
+        amounts = f"{_span(*bill.calls)} calls, {_span(*bill.tokens)} tokens"
+        money = f"{_dollars(bill.usd)} ({bill.price})" if bill.usd else "price not known"
+        lines.append(f"To be paid for the {bill.role} over all arms and {seeds} seed{'s' * (seeds > 1)}: {amounts}, {money}.  {bill.model}")
+    if plan.usd is None:
+        lines.append("No sum in dollars: name a TOML file with the missing price in TUTELAGE_PRICES (example: docs/guides/endpoints.md).")
+    elif len(plan.bills) > 1:
+        lines.append(f"Together: {_dollars(plan.usd)}.")
+    lines.append("A cap (--budget) must leave room above that: what is under way counts at its worst case until it is answered.")
+    return lines
+
+
+def _dollars(amount: tuple[float, float] | None) -> str:
+    """Two decimals, or two digits that count where it is less than a dollar; `?` where no price is known."""
+    if amount is None:
+        return "?"
+    low, high = (f"{value:,.2f}" if value >= 1 or not value else f"{value:.2g}" for value in amount)
+    if high == "0.00":
+        return "-"
+    return f"${low}" if low == high else f"${low} to ${high}"
 
 
 def _span(low: float, high: float) -> str:
