@@ -31,7 +31,7 @@ from tutelage.backends.answers import (
 )
 from tutelage.backends.bounds import FRAME_TOKENS, most_prompt_tokens, most_tokens
 from tutelage.backends.pump import AnswersEach, Ask, Draw, Place, Pump, Rate
-from tutelage.capabilities import Completion, Embeds, Generates, Sampling, Scores, TokenScores
+from tutelage.capabilities import Classifies, Completion, Embeds, Generates, Sampling, Scores, TokenScores
 from tutelage.errors import CapabilityError, InternalError, SettingsError
 from tutelage.hashing import digest
 from tutelage.journal.amounts import Usage, priced, total
@@ -68,7 +68,7 @@ class _Work:
 
 
 class Cached:
-    """`generate`, `score` and `embed` through the call cache and the ledger, for one role in one arm."""
+    """`generate`, `score`, `embed` and `classify` through the call cache and the ledger, for one role in one arm."""
 
     def __init__(
         self,
@@ -198,6 +198,30 @@ class Cached:
         )
         self._count(sum(tokens for _, tokens in rows), 0, len(rows))
         return [vector for vector, _ in rows]
+
+    def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """As the back end's; one classified text is one call. Endpoints have no class heads."""
+
+        def compute(start: int, end: int) -> list[Answer]:
+            model = self._needs(Classifies, "classify")
+            return [vector_json(v) for v in model.classify(texts[start:end])]
+
+        def jobs(missing: Sequence[int], backend: AnswersEach) -> Iterator[tuple[Place, tuple[int, ...]]]:
+            raise InternalError("an endpoint was asked to classify", got=self.ref.name)
+
+        rows: list[tuple[float, ...]] = self._answers(
+            _Work(
+                count=len(texts),
+                call=lambda i: self._call("classify", {"text": texts[i]}),
+                worst=lambda i: self.worst(None, 0, texts[i]),
+                decode=vector_from,
+                compute=compute,
+                jobs=jobs,
+                per_chunk=self._chunk,
+            )
+        )
+        self._count(0, 0, len(rows))
+        return rows
 
     def close(self) -> None:
         """Close the back end, where it was opened and has something to close."""
