@@ -16,7 +16,7 @@ _CHOICES = {
     "precision": ("fp32", "bf16"),
     "layout": ("packed", "shared", "right", "left"),
     "overflow": ("drop", "truncate", "error"),
-    "head": ("lm", "class"),
+    "head": ("lm", "class", "embed"),
 }
 
 
@@ -67,8 +67,12 @@ class FitSettings:
     """Of the forward pass. Weights, optimiser and losses are float32 always."""
     lora: Lora | None = None
     head: str = "lm"
+    """`lm`, `class` (a linear layer over the text: what transformers calls sequence classification), or `embed` (the mean of the last
+    layer's states over the text's tokens; no head at all)."""
     classes: int = 0
-    """Outputs of the `class` head."""
+    """Outputs of the `class` head; 0 for as many as there are `labels`."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, written into the checkpoint."""
     overflow: str = "drop"
     """Rows longer than the context: `drop`, `truncate` (the prompt
     from its start, then the completion from its end) or `error`. Counted."""
@@ -102,8 +106,17 @@ class FitSettings:
             raise SettingsError("fit setting 'clip' must be positive, or None for no clipping", got=self.clip)
         if self.steps is not None and self.steps < 1:
             raise SettingsError("fit setting 'steps' must be at least 1, or None", got=self.steps)
-        if self.head == "class" and self.classes < 1:
+        if self.head == "class" and self.labels and self.classes not in (0, len(self.labels)):
+            raise SettingsError("fit settings 'classes' and 'labels' disagree", got=f"{self.classes} and {len(self.labels)}", fix="set one")
+        if self.head == "class" and self.outputs < 1:
             raise SettingsError("the class head needs the number of classes", got=self.classes, fix="set classes")
+        if self.head == "embed" and self.layout == "shared":
+            raise SettingsError("the embed head reads every text alone", got="layout=shared", fix="leave layout as it is")
+
+    @property
+    def outputs(self) -> int:
+        """Of the class head."""
+        return self.classes or len(self.labels)
 
     def tile_on(self, device: str) -> int:
         """Bytes of a tile of logits on a device of this type."""
@@ -111,5 +124,7 @@ class FitSettings:
 
     def describe(self) -> dict[str, Any]:
         """As JSON. What only decides when a checkpoint is written is left out: it changes no weight."""
-        body = {name: getattr(self, name) for name in self.__slots__ if name not in ("lora", "checkpoint_every")}
+        body = {name: getattr(self, name) for name in self.__slots__ if name not in ("lora", "checkpoint_every", "labels")}
+        if self.labels:  # left out elsewhere, so that fits without them keep their keys
+            body["labels"] = list(self.labels)
         return {**body, "betas": list(self.betas), "lora": self.lora.describe() if self.lora else None, "format": FORMAT_VERSION}
