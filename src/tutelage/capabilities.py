@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from tutelage.errors import SettingsError
 from tutelage.records import Prompt
 
-CAPABILITIES = ("generate", "score", "embed", "train")
+CAPABILITIES = ("generate", "score", "embed", "classify", "train")
 """The words used in cards and errors. `train` means: weights within reach of `tutelage.train`."""
 
 
@@ -107,6 +107,13 @@ class Embeds(Protocol):
         ...
 
 
+@runtime_checkable
+class Classifies(Protocol):
+    def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """For each text, in order, the probability of every class in the order of `ModelFacts.labels`; they add up to 1."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
     """What is known of a model from its configuration alone; loading nothing."""
@@ -120,3 +127,7 @@ class ModelFacts:
     """Which prompt wording the model was raised on (see `prompts.dialects`); the bundled pair speaks `folds`."""
     licence: str = "unknown"
     chat_template: bool = False
+    template: str = ""
+    """Which chat template; empty where prompts are given verbatim, or where a server decides."""
+    labels: tuple[str, ...] = ()
+    """Of a classifier: the classes, in the order of its outputs."""

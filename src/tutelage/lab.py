@@ -17,7 +17,7 @@ import orjson
 
 from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
 from tutelage.errors import CapabilityError, InternalError, QualityGate, SettingsError, StorageError, did_you_mean
-from tutelage.evaluate import evaluate
+from tutelage.evaluate import evaluate, evaluate_classifier
 from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal, write_whole
 from tutelage.prompts.dialects import DIALECTS
@@ -46,6 +46,7 @@ class Model(Protocol):
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]: ...
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]: ...
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]: ...
+    def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]: ...
 
 
 OpenRole = Callable[[str, ModelRef, ModelFacts], Model]
@@ -84,6 +85,10 @@ class Role:
         self._need("embed")
         return self._model.embed(texts)
 
+    def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        self._need("classify")
+        return self._model.classify(texts)
+
     def _need(self, capability: str) -> None:
         if capability not in self.facts.capabilities:
             raise CapabilityError(
@@ -101,6 +106,15 @@ def _fit_summary(record: Path) -> dict[str, Any]:
             f"{record} is damaged", got=str(broken), fix=f"remove the folder {record.parent} and run the same command again"
         ) from broken
     return summary
+
+
+def _facts_after(facts: ModelFacts, settings: FitSettings) -> ModelFacts:
+    """Of the model that a fit leaves: a class head takes the place of what was there."""
+    if settings.head != "class":
+        return facts
+    labels = settings.labels or tuple(f"LABEL_{i}" for i in range(settings.outputs))
+    able = {"embed", "train"} | ({"classify"} if len(labels) > 1 else set())
+    return replace(facts, capabilities=frozenset(able), labels=labels)
 
 
 class Lab:
@@ -262,30 +276,50 @@ class Lab:
                 if k in summary
             },
         )
-        return self.role(role, ref, model.facts)
+        return self.role(role, ref, _facts_after(model.facts, settings))
 
     # -- measuring -------------------------------------------------------------------------------------------------------------
 
     def evaluate(self, name: str, model: Role, *, shots: Sequence[int] = (0,), max_tokens: int) -> list[Scorecard]:
-        """Score a model on the test problems, once per number of shots. Nothing else reads them."""
+        """Score a model on the test problems, once per number of shots. Nothing else reads them. A classifier is asked for its likeliest
+        label; it takes no shots and no tokens."""
         cards = []
         for k in shots:
-            card = evaluate(
-                model,
-                name=name,
-                task=self.task,
-                problems=self._test,
-                wording=model.wording,
-                sampling=self.sampling(f"evaluate, {k}-shot", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop),
-                model_id=model.id,
-                shots=k,
-                seed=self.seed,
-                arm=self.arm,
-            )
+            card = self._card(name, model, k, max_tokens)
             cards.append(card)
             self._journal.event("scorecard", **{k: v for k, v in asdict(card).items() if k not in ("items", "scores", "origin")})
         self._scorecards.extend(cards)
         return cards
+
+    def _card(self, name: str, model: Role, shots: int, max_tokens: int) -> Scorecard:
+        if {"generate", "classify"} & model.facts.capabilities == {"classify"}:
+            if shots:
+                raise CapabilityError(
+                    "a classifier cannot be shown examples", got=f"{shots} shots, {model.ref.name}", fix="evaluate it with 0 shots"
+                )
+            return evaluate_classifier(
+                model,
+                name=name,
+                task=self.task,
+                problems=self._test,
+                labels=model.facts.labels,
+                model_id=model.id,
+                seed=self.seed,
+                arm=self.arm,
+            )
+        return evaluate(
+            model,
+            name=name,
+            task=self.task,
+            problems=self._test,
+            wording=model.wording,
+            sampling=self.sampling(f"evaluate, {shots}-shot", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop),
+            model_id=model.id,
+            shots=shots,
+            seed=self.seed,
+            arm=self.arm,
+            template=model.facts.template,
+        )
 
     def finish(self) -> list[Scorecard]:
         """Called after `run`: the scorecards become a file and the arm is done."""

@@ -2,6 +2,7 @@
 
 bundled:teacher|student     the small models that ship with the package
 hf:FOLDER or hf:ORG/NAME    a checkpoint or adapter folder, or a hub id, run in this process
+encoder:minilm              a small sentence encoder from an optional package
 openai:MODEL[@BASE_URL]     any OpenAI-compatible endpoint
 recorded:FILE               recorded answers played back
 scripted:NAME               a function registered under NAME (tests)
@@ -19,7 +20,7 @@ from tutelage.errors import DataError, EndpointError, InternalError, SettingsErr
 from tutelage.hashing import content_id
 from tutelage.records import ModelRef
 
-FORMS = "bundled:teacher, bundled:student, hf:FOLDER, hf:ORG/NAME, openai:MODEL[@BASE_URL], recorded:FILE, scripted:NAME"
+FORMS = "bundled:teacher, bundled:student, hf:FOLDER, hf:ORG/NAME, encoder:minilm, openai:MODEL[@BASE_URL], recorded:FILE, scripted:NAME"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "vocab.txt", "merges.txt", "README.md")
 
@@ -106,6 +107,12 @@ def _resolve_bundled(name: str, rest: str) -> ModelRef:
     return _folder_ref(name, bundled.folder(rest))
 
 
+def _resolve_encoder(name: str, rest: str) -> ModelRef:
+    from tutelage.backends.encoders import encoder_folder
+
+    return _folder_ref(name, encoder_folder(rest))
+
+
 def _resolve_hf(name: str, rest: str) -> ModelRef:
     folder = Path(rest).expanduser()
     if not folder.exists() and _HUB_ID.fullmatch(rest):
@@ -170,6 +177,7 @@ def _resolve_scripted(name: str, rest: str) -> ModelRef:
 
 _RESOLVERS: dict[str, Callable[[str, str], ModelRef]] = {
     "bundled": _resolve_bundled,
+    "encoder": _resolve_encoder,
     "hf": _resolve_hf,
     "openai": _resolve_openai,
     "recorded": _resolve_recorded,

@@ -14,7 +14,7 @@ import torch
 from tutelage.capabilities import Completion, Sampling, TokenScores
 from tutelage.engine.decode import Decoded, generate_ids, score_ids
 from tutelage.engine.digest import facts_of
-from tutelage.engine.embedding import embed_ids
+from tutelage.engine.embedding import classify_ids, embed_ids
 from tutelage.engine.loading import OpenModel, open_model
 from tutelage.engine.stopping import StopTexts
 from tutelage.errors import DataError, SettingsError
@@ -23,8 +23,8 @@ from tutelage.records import Prompt
 
 def open_folder(
     path: str | Path, *, device: str = "auto", dtype: str = "auto", threads: int | None = None, share: bool | None = None
-) -> HFBackend | HFEncoder:
-    """The model in a checkpoint or adapter folder. A model that can only embed has only `embed`.
+) -> HFBackend | HFClassifier | HFEncoder:
+    """The model in a checkpoint or adapter folder. A model that can only embed has only `embed`, a classifier `classify` too.
 
     `threads`: torch threads of this process from now on. `share`: False answers every request alone (to compare; the answers are equal).
     """
@@ -34,6 +34,8 @@ def open_folder(
         torch.set_num_threads(threads)
     opened = open_model(path, device=device, dtype=dtype)
     facts = facts_of(opened.folder)
+    if "classify" in facts.capabilities:
+        return HFClassifier(opened, facts.context_tokens)
     if "generate" not in facts.capabilities:
         return HFEncoder(opened, facts.context_tokens)
     return HFBackend(opened, facts.context_tokens, share=share)
@@ -57,6 +59,27 @@ class HFEncoder:
         if empty is not None:
             raise DataError("a text without tokens cannot be embedded", got=repr(empty))
         return embed_ids(self._opened.module, ids)
+
+
+class HFClassifier(HFEncoder):
+    """An encoder, or a causal model, under a class head."""
+
+    def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """Class probabilities of each text as the class head is trained on it: alone, through the chat template where there is one."""
+        if not texts:
+            return []
+        rendering = self._opened.rendering
+        end = rendering.completion_ids("")
+        ids = [[*row, *end] for row in rendering.many_prompt_ids([Prompt.user(text) for text in texts])]
+        empty = next((text for text, row in zip(texts, ids, strict=True) if not row), None)
+        if empty is not None:
+            raise DataError("a text without tokens cannot be classified", got=repr(empty))
+        return classify_ids(self._opened.module, [self._cut(row) for row in ids])
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """What is too long loses the tokens before its last one, which marks the end."""
+        limit = self._context
+        return ids if limit is None or len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
 
 
 class HFBackend(HFEncoder):

@@ -18,7 +18,7 @@ from tutelage.capabilities import ModelFacts
 from tutelage.errors import DataError, SettingsError, StorageError
 from tutelage.hashing import DIGEST_BYTES, content_id
 
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "spiece.model",
@@ -164,7 +164,7 @@ def digest_of(folder: CheckpointFolder) -> str:
     parts: dict[str, Any] = {
         "weights": [_file_hash(p) for p in folder.weights],
         "config": _without(folder.config, _NO_MEANING),
-        "tokenizer": {name: _tokenizer_part(tokenizer / name) for name in _TOKENIZER_FILES if (tokenizer / name).is_file()},
+        "tokenizer": {name: _tokenizer_part(tokenizer / name) for name in TOKENIZER_FILES if (tokenizer / name).is_file()},
         "ends": sorted(stop_ids_of(folder)),
     }
     if folder.base is not None:
@@ -195,15 +195,36 @@ def facts_of(folder: CheckpointFolder) -> ModelFacts:
     text_config = _table(config, "text_config")
     context = next((c[name] for c in (config, text_config) for name in _CONTEXT_FIELDS if isinstance(c.get(name), int)), None)
     own = _table(config, "tutelage")
+    labels, template = _labels(folder, family), _template_hash(folder.tokenizer_path)
     return ModelFacts(
-        capabilities=frozenset({"generate", "score", "embed", "train"}) if is_causal(family) else frozenset({"embed"}),
+        capabilities=_capabilities(family, labels),
         parameters=sum(_parameters(p) for p in folder.weights) + (sum(_parameters(p) for p in folder.base.weights) if folder.base else 0),
         context_tokens=context,
         family=family,
         dialect=own.get("dialect", "english"),
         licence=own.get("licence") or _readme_licence((folder.base or folder).path) or "unknown",
-        chat_template=_has_chat_template(folder.tokenizer_path),
+        chat_template=bool(template),
+        template=template,
+        labels=labels,
     )
+
+
+def _capabilities(family: str, labels: Sequence[str]) -> frozenset[str]:
+    """A classifier of one output rates texts (a reward model); it has no classes to choose among."""
+    if is_causal(family):
+        return frozenset({"generate", "score", "embed", "train"})
+    return frozenset({"embed", "train"} | ({"classify"} if len(labels) > 1 else set()))
+
+
+def _labels(folder: CheckpointFolder, family: str) -> tuple[str, ...]:
+    """Names of a classifier's outputs, in their order."""
+    named = folder.config.get("id2label")
+    if not is_classifier(family):
+        return ()
+    if isinstance(named, dict) and named:
+        return tuple(str(named[key]) for key in sorted(named, key=int))
+    # transformers leaves the names out where there are two and nobody named them
+    return tuple(f"LABEL_{i}" for i in range(int(folder.config.get("num_labels", 2))))
 
 
 def _table(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -215,6 +236,10 @@ def is_causal(family: str) -> bool:
     return family.endswith(("ForCausalLM", "LMHeadModel"))
 
 
+def is_classifier(family: str) -> bool:
+    return family.endswith("ForSequenceClassification")
+
+
 def _family(folder: CheckpointFolder) -> str:
     names = folder.config.get("architectures")
     if not names or not isinstance(names, list):
@@ -222,12 +247,14 @@ def _family(folder: CheckpointFolder) -> str:
     family = str(names[0])
     if "auto_map" in folder.config:
         _refuse_custom_code(folder, family)
-    if is_causal(family) or (family.endswith(("Model", "ForMaskedLM")) and not folder.config.get("is_encoder_decoder")):
+    encoder = family.endswith(("Model", "ForMaskedLM")) or is_classifier(family)
+    if is_causal(family) or (encoder and not folder.config.get("is_encoder_decoder")):
         return family
     raise DataError(
-        "architecture is neither a causal language model nor a text encoder",
+        "architecture is neither a causal language model nor a text encoder nor a classifier",
         got=f"{family} in {folder.path}",
-        fix="use a checkpoint whose architecture ends in ForCausalLM, LMHeadModel or (for embeddings) Model or ForMaskedLM",
+        fix="use a checkpoint whose architecture ends in ForCausalLM, LMHeadModel, ForSequenceClassification or (for embeddings) Model or "
+        "ForMaskedLM",
     )
 
 
@@ -267,11 +294,16 @@ def _parameters(path: Path) -> int:
     return sum(math.prod(shape) for _, _, shape in tensor_headers(path))
 
 
-def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return True
-    config = folder / "tokenizer_config.json"
-    return config.is_file() and bool(_read_json(config).get("chat_template"))
+def _template_hash(folder: Path) -> str:
+    """Which chat template the tokenizer has; empty where prompts are given verbatim."""
+    jinja, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if jinja.is_file():
+        found: Any = jinja.read_text(encoding="utf-8")
+    elif (folder / "chat_template.json").is_file():
+        found = _read_json(folder / "chat_template.json").get("chat_template")
+    else:
+        found = _read_json(config).get("chat_template") if config.is_file() else None
+    return content_id(["chat template", found]) if found else ""
 
 
 def _readme_licence(folder: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.engine.digest import CheckpointFolder, digest_of, facts_of, inspect_folder, is_causal
+from tutelage.engine.digest import CheckpointFolder, digest_of, facts_of, inspect_folder, is_causal, is_classifier
 from tutelage.engine.rendering import Rendering, open_rendering
 from tutelage.errors import DataError, SettingsError
 
@@ -79,6 +79,8 @@ def _open_module(folder: CheckpointFolder, dtype: torch.dtype, *, trainable: boo
 
     family = facts_of(folder).family
     opener: Any = transformers.AutoModelForCausalLM if is_causal(family) else transformers.AutoModel
+    if is_classifier(family):
+        opener = transformers.AutoModelForSequenceClassification
     try:
         with no_bars():
             module, info = opener.from_pretrained(
@@ -95,7 +97,7 @@ def _open_module(folder: CheckpointFolder, dtype: torch.dtype, *, trainable: boo
             got=f"{folder.path}: {str(wrong).strip().splitlines()[0][:300]}",
             fix="check that config.json and the weights belong together",
         ) from wrong
-    _check_complete(folder, info, causal=is_causal(family))
+    _check_complete(folder, info, pooled=is_causal(family) or is_classifier(family))
     return module
 
 
@@ -121,10 +123,10 @@ def no_bars() -> Iterator[None]:
             chatter.enable_progress_bar()
 
 
-def _check_complete(folder: CheckpointFolder, info: dict[str, Any], *, causal: bool) -> None:
+def _check_complete(folder: CheckpointFolder, info: dict[str, Any], *, pooled: bool) -> None:
     """transformers fills missing weights with noise and only warns; a model that is partly noise is not the user's model."""
     missing = sorted(info.get("missing_keys", ()))
-    if not causal:  # encoders are often saved without their unused pooling head
+    if not pooled:  # encoders are often saved without their unused pooling head
         missing = [key for key in missing if "pooler" not in key]
     wrong = missing or sorted(str(key) for key in info.get("mismatched_keys", ()))
     if wrong:

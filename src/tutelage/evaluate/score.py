@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tutelage.capabilities import Generates, Sampling
 from tutelage.errors import DataError
-from tutelage.hashing import content_id
+from tutelage.evaluate.fingerprint import fingerprint_of
 from tutelage.prompts.wording import Wording
 from tutelage.records import Origin, Problem, Scorecard
 from tutelage.tasks.task import Task
@@ -36,8 +36,11 @@ def evaluate(
     shots: int = 0,
     seed: int = 0,
     arm: str = "",
+    template: str = "",
 ) -> Scorecard:
-    """Greedy accuracy over `problems`. An answer that cannot be parsed scores 0 and lowers `parsed`; the two are shown apart."""
+    """Greedy accuracy over `problems`. An answer that cannot be parsed scores 0 and lowers `parsed`; the two are shown apart.
+
+    `template`: which chat template the model puts around the prompts (`ModelFacts.template`)."""
     if not problems:
         raise DataError(f"task '{task.name}' has no problems to score a model on", got="0 test problems", fix="give it a test split")
     renders = {skill: wording.shots(worked_examples(task, skill, shots)) for skill in {p.skill for p in problems}}
@@ -48,16 +51,8 @@ def evaluate(
     skills: dict[str, list[float]] = {}
     for problem, score in zip(problems, scores, strict=True):
         skills.setdefault(problem.skill, []).append(score)
-    fingerprint = content_id(
-        {
-            "task": task.name,
-            "version": task.version,
-            "items": [p.id for p in problems],
-            "prompts": [p.id for p in prompts],
-            "shots": shots,
-            "decoding": {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "stop": sampling.stop},
-        }
-    )
+    decoding = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "stop": sampling.stop}
+    fingerprint = fingerprint_of(task, problems, asked=[p.id for p in prompts], shots=shots, decoding=decoding, template=template)
     n = len(problems)
     return Scorecard(
         name=name,

@@ -131,6 +131,13 @@ class _Example:
             self._count.add(content_id([self._ref.id, text]), _tokens(text), 0)
         return [(1.0,) for _ in texts]
 
+    def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """Every class is as likely as the others."""
+        for text in texts:
+            self._count.add(content_id([self._ref.id, "classify", text]), _tokens(text), 0)
+        classes = max(2, len(self._task.labels))
+        return [(1.0 / classes,) * classes for _ in texts]
+
     def _answer(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         key = content_id([self._ref.id, prompt.id, sampling.max_tokens, sampling.temperature, sampling.seed, index])
         self._count.add(key, _tokens(prompt.text), sampling.max_tokens)

@@ -59,3 +59,6 @@ class _Shelved:
 
     def embed(self, texts: Any) -> Any:
         return self._shelf.model(self._ref).embed(texts)
+
+    def classify(self, texts: Any) -> Any:
+        return self._shelf.model(self._ref).classify(texts)

@@ -34,6 +34,7 @@ __all__ = [
     "skewed_kl",
     "skewed_reverse_kl",
     "sparse",
+    "supervised_contrast",
     "total_variation",
 ]
 
@@ -44,6 +45,7 @@ _PREFERENCES = "tutelage.objectives.preferences"
 _ESTIMATORS = "tutelage.objectives.estimators"
 _MATCHING = "tutelage.objectives.matching"
 _REWARDS = "tutelage.objectives.rewards"
+_CONTRASTIVE = "tutelage.objectives.contrastive"
 _POLICY = "tutelage.objectives.policy"
 _PAIR = ("chosen_log_probs", "rejected_log_probs", "reference_chosen_log_probs", "reference_rejected_log_probs")
 
@@ -191,6 +193,19 @@ def critique_bradley_terry(*, language: float = 1.0, centring: float = 0.0) -> O
 def classification() -> Objective:
     """Cross-entropy of the class head against the examples' labels, weighted by example."""
     return _one("classification", f"{_REWARDS}:classification", ("class_logits", "sequence_labels"), "sequence")
+
+
+def supervised_contrast(*, temperature: float = 0.1) -> Objective:
+    """For the embed head: examples of one label are pulled together, others pushed apart, within a window. A window must hold several
+    examples of a label; one that is alone charges nothing, and counts."""
+    _positive("supervised_contrast", "temperature", temperature)
+    function = f"{_CONTRASTIVE}:supervised_contrast"
+    takes = ("vectors", "sequence_labels")
+    term = Term(
+        name="supervised_contrast", function=function, takes=takes, grain="sequence", unit="sequence", coupled=True,
+        options=(("temperature", temperature),),
+    )  # fmt: skip
+    return Objective(terms=(term,))
 
 
 def grpo(*, per: str = "sequence", clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0, over: str = "") -> Objective:

@@ -32,6 +32,7 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
     "sequence_tokens": ("sequence", "(sequences,) how many tokens are charged"),
     "sequence_labels": ("sequence", "(sequences,) class index, or 1 for desirable and 0 for undesirable"),
     "class_logits": ("sequence", "(sequences, classes) of the class head"),
+    "vectors": ("sequence", "(sequences, width) mean of the last hidden states over the sequence's tokens"),
     "mismatched_log_ratios": ("window", "(sequences,) policy over reference for completions under another example's prompt"),
     "chosen_log_probs": ("pair", "(pairs,) summed over the chosen completion"),
     "rejected_log_probs": ("pair", "(pairs,) summed over the rejected completion"),

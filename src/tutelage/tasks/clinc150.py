@@ -85,6 +85,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         description=f"Name the intent of a request to an assistant. The answer is one of {len(labels)} labels: {', '.join(labels)}.",
         verify=partial(choice, choices=labels),
         techniques=TECHNIQUES,
+        labels=labels,
         dropped=dropped,
         options=dict(options),
         seed=splits["seed"],

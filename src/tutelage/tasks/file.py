@@ -152,6 +152,7 @@ def build(
         chance=_chance(splits["test"], check_name, labels),
         description=_described(description, kind, check_name, labels),
         verify=verify,
+        labels=labels,
         dropped=dropped,
         malformed=tuple(map(str, bad[:1000])),
         options=told,

@@ -50,6 +50,8 @@ class Task:
     """Name of the way in which a rationale is written, where the world can tell; for the report's shares before and after alignment."""
     dialects: Mapping[str, str] = field(default_factory=dict)
     """Per dialect, the wording of this task's cue for models raised on it."""
+    labels: tuple[str, ...] = ()
+    """The closed list of answers of a classification task, sorted; empty elsewhere. Classifiers number their classes in this order."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rows left out at load, by reason (malformed, duplicate across splits, named duplicates of published sets)."""
     malformed: tuple[str, ...] = field(default=(), repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -27,7 +27,7 @@ class Network:
         """What is trained and saved: a transformers model or a peft model around one."""
         self.inner: Any = _inner(module)
         """The transformers model; adapters sit inside it."""
-        self.body: Any = getattr(self.inner, self.inner.base_model_prefix)
+        self.body: Any = self.inner.base_model
         self.device = next(module.parameters()).device
         self.tokenizer_ids = tokenizer_ids
         """How many ids the tokenizer has; the table may be wider."""
@@ -43,6 +43,8 @@ class Network:
     def states(self, batch: Batch) -> Tensor:
         """(tokens, width) in packed order; (tokens, vocab) where the head is not a plain matrix."""
         with self._precision():
+            if self.kind == "encoded":
+                return torch.cat(self._read(batch, lambda ids, seen: self._own_states(ids, seen)))
             if self.layout == "packed":
                 return self._packed(batch)[0]
             return self._padded(batch)
@@ -61,6 +63,27 @@ class Network:
     def scores(self, last: Tensor) -> Tensor:
         """(rows, classes) of the class head from (rows, width) last states."""
         return self.inner.score(last.to(self.inner.score.weight.dtype)).float()
+
+    def row_logits(self, batch: Batch) -> Tensor:
+        """(rows, classes) of a class head that reads rows whole."""
+        with self._precision():
+            return torch.stack(self._read(batch, lambda ids, seen: self.inner(input_ids=ids, attention_mask=seen).logits)).float()
+
+    def _own_states(self, ids: Tensor, seen: Tensor) -> list[Tensor]:
+        """Per row (tokens, width)."""
+        states = self.body(input_ids=ids, attention_mask=seen).last_hidden_state
+        return [row[:n] for row, n in zip(states, seen.sum(1).tolist(), strict=True)]
+
+    def _read(self, batch: Batch, ask: Callable[[Tensor, Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        """What `ask` makes of each row, in order. Rows of like length go together: padding is computed and thrown away."""
+        rows, found = batch.ids.split(batch.lengths), dict[int, Tensor]()
+        filler = self.inner.config.pad_token_id or 0
+        for bunch in alike(batch.lengths):
+            ids = nn.utils.rnn.pad_sequence([rows[i] for i in bunch], batch_first=True, padding_value=filler)
+            lengths = torch.tensor([batch.lengths[i] for i in bunch], device=batch.device)
+            seen = (torch.arange(ids.shape[1], device=batch.device)[None] < lengths[:, None]).long()
+            found.update(zip(bunch, ask(ids, seen), strict=True))
+        return [found[i] for i in range(len(rows))]
 
     @property
     def width(self) -> int:
@@ -123,6 +146,9 @@ class Network:
 
     def _prove(self) -> None:
         """Check on a few ids that the head is a plain matrix and that packing changes nothing; note it and step back where not."""
+        if self.kind == "encoded":
+            self.layout = "right"
+            return
         rows = [Row(key=str(n), ids=tuple((7 * i + n) % self.tokenizer_ids for i in range(n)), charged=(), spans=()) for n in (5, 3, 6)]
         batch = Batch([Group(rows=(r,)) for r in rows], self.device)
         wanted, self.layout = self.layout, "right"
@@ -166,6 +192,17 @@ class Network:
             return False
         bound = _AGREE * (30 if self.bf16 or one.dtype == torch.bfloat16 else 1)
         return bool((one.float() - other.float()).norm() <= bound * other.float().norm() + 1e-12)
+
+
+def alike(lengths: Sequence[int], slack: float = 0.25) -> list[list[int]]:
+    """Numbers of rows in bunches whose longest is at most so much longer than its shortest."""
+    bunches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if bunches and lengths[i] <= lengths[bunches[-1][0]] * (1 + slack) + 1:
+            bunches[-1].append(i)
+        else:
+            bunches.append([i])
+    return bunches
 
 
 def _kept(shared: SharedVocabulary | None, whole: int, device: torch.device) -> slice | Tensor:

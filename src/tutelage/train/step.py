@@ -103,7 +103,13 @@ class Measured:
 
     @cached_property
     def class_logits(self) -> Tensor:
-        return self.network.scores(self.last)
+        return self.network.row_logits(self.batch) if self.network.kind == "encoded" else self.network.scores(self.last)
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """(rows, width) mean state over each row's tokens, at least float32."""
+        wide = self.states if self.states.dtype == torch.float64 else self.states.float()
+        return torch.stack([row.mean(0) for row in wide.split(self.batch.lengths)])
 
     @cached_property
     def mismatched_log_ratios(self) -> Tensor:
@@ -148,6 +154,7 @@ _FINDERS: Mapping[str, Callable[[Measured], Tensor]] = {
     "reference_rejected_log_probs": lambda m: m.reference_sequence_log_probs[m.rejected],
     "sequence_labels": lambda m: m.batch.row_labels,
     "class_logits": lambda m: m.class_logits,
+    "vectors": lambda m: m.vectors,
     "mismatched_log_ratios": lambda m: m.mismatched_log_ratios,
     "chosen_scores": lambda m: m.class_logits[m.chosen, 0],
     "rejected_scores": lambda m: m.class_logits[m.rejected, 0],
