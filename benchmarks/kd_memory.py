@@ -6,6 +6,7 @@ thread, because a shared machine lies about the wall). The gradient is compared 
 
     python benchmarks/kd_memory.py            # the table and the bars
     python benchmarks/kd_memory.py --quick    # 32k and 128k at 512 tokens only
+    python benchmarks/kd_memory.py --vocabulary 131072 --tokens 1024
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ def measure(method: str, divergence: str, vocab: int, tokens: int) -> dict[str, 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--vocabulary", type=int, nargs="+", default=[32_768, 131_072])
+    parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512, 1024, 2048])
     parser.add_argument("--divergence", default="jensen_shannon", choices=("forward_kl", "reverse_kl", "jensen_shannon"))
     parser.add_argument("--worker", nargs=4, metavar=("METHOD", "DIVERGENCE", "VOCAB", "TOKENS"))
     options = parser.parse_args()
@@ -105,7 +108,7 @@ def main() -> int:
         method, divergence, vocab, tokens = options.worker
         print(json.dumps(worker(method, divergence, int(vocab), int(tokens))))
         return 0
-    sizes = [(v, t) for v in (32_768, 131_072) for t in ((512,) if options.quick else (128, 512, 1024, 2048))]
+    sizes = [(v, t) for v in options.vocabulary for t in ([512] if options.quick else options.tokens)]
     print(f"{options.divergence}, hidden {HIDDEN}; least CPU seconds of {REPEATS}; growth of the peak in MiB")
     print(f"limit: the gradient of the matrix, and {LIVE_TILES} tiles of logits alive at once")
     head = f"{'vocab':>7} {'tokens':>6} | {'tiles s':>8} {'dense s':>8} {'TRL s':>8} | {'tiles':>7} {'dense':>7} {'TRL':>7} {'limit':>6}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tutelage.engine.rendering import Rendering
 from tutelage.errors import DataError, QualityGate
-from tutelage.records import Example, Pair
+from tutelage.records import Example, Pair, Prompt
 from tutelage.seeds import stream
 from tutelage.train.settings import FitSettings
 from tutelage.train.window import Group, Row, Window
@@ -35,6 +35,8 @@ class Site:
     context_tokens: int | None
     process: int = 0
     processes: int = 1
+    prompts: dict[str, Prompt] = field(default_factory=dict)
+    """What the rows of this fit answer, by id; filled when a feed opens."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Why rows were left out, counted over the whole fit."""
 
@@ -129,20 +131,23 @@ def _decode_row(row: dict[str, Any]) -> Row:
 
 def group_of(record: Example | Pair, site: Site) -> Group | None:
     """The rows of a record, or None where it cannot be trained on (counted in `site.dropped` with the reason)."""
-    prompt = site.rendering.prompt_ids(record.prompt)
+    prompt, asked = site.rendering.prompt_ids(record.prompt), record.prompt.id
+    site.prompts[asked] = record.prompt
     if isinstance(record, Pair):
-        rows = [_side(prompt, record, role, site) for role in ("chosen", "rejected")]
+        rows = [_side(prompt, asked, record, role, site) for role in ("chosen", "rejected")]
         kept = tuple(r for r in rows if r is not None)
         return Group(rows=kept, margin=record.margin or 0.0) if len(kept) == 2 else None
-    row = row_of(prompt, record.completion, site=site, key=record.id, spans=record.spans, weight=record.weight, label=record.label)
+    row = row_of(
+        prompt, record.completion, site=site, key=record.id, asked=asked, spans=record.spans, weight=record.weight, label=record.label
+    )
     return None if row is None else Group(rows=(row,))
 
 
-def _side(prompt: list[int], pair: Pair, role: str, site: Site) -> Row | None:
+def _side(prompt: list[int], asked: str, pair: Pair, role: str, site: Site) -> Row | None:
     """One side of a pair. Where the pair's context has a critique of it, the critique follows the completion and is alone charged."""
     text, critique = (pair.chosen if role == "chosen" else pair.rejected), pair.context.get(f"{role}_critique")
     spans = () if critique is None else ((0, len(text), 0.0),)
-    return row_of(prompt, text + (critique or ""), site=site, key=f"{pair.id}:{role}", role=role, spans=spans)
+    return row_of(prompt, text + (critique or ""), site=site, key=f"{pair.id}:{role}", asked=asked, role=role, spans=spans)
 
 
 def row_of(
@@ -151,12 +156,14 @@ def row_of(
     *,
     site: Site,
     key: str,
+    asked: str = "",
     spans: Sequence[tuple[int, int, float]] = (),
     weight: float = 1.0,
     role: str = "",
     label: int | None = None,
 ) -> Row | None:
-    """Prompt and completion as one row. The very first token of a row is never charged: nothing comes before it."""
+    """Prompt and completion as one row; `asked` is the id of the prompt. The very first token of a row is never charged: nothing comes
+    before it."""
     if isinstance(completion, str):
         answer, weights = site.rendering.weighted_completion(completion, spans)
     else:
@@ -193,4 +200,6 @@ def row_of(
         weight=weight,
         role=role,
         label=label,
+        start=start,
+        prompt=asked,
     )

@@ -27,6 +27,7 @@ from tutelage.hashing import content_id
 from tutelage.objectives.term import FROM_TARGETS, Objective
 from tutelage.seeds import derive
 from tutelage.train.batch import Batch
+from tutelage.train.conditions import conditions_of
 from tutelage.train.feeds import Feed, Site, encode_group
 from tutelage.train.network import Network
 from tutelage.train.opening import ModelPath, context_of, open_student
@@ -73,6 +74,8 @@ class FitResult:
     """Rows left out or cut, by reason."""
     notes: tuple[str, ...] = ()
     """Where something was not done as asked, and why."""
+    conditions: Mapping[str, str | int | bool] = field(default_factory=dict)
+    """What else the last digits of the weights can depend on; see `train.conditions`."""
 
 
 def fit(
@@ -117,6 +120,7 @@ def fit(
             run = _Run(site, source, objective, targets, processes, _Places(out=Path(out), checkpoint=checkpoint, key=key), watch)
             run.go(progress)
             _write(network, opened, run.charges, out, processes)
+            conditions = conditions_of(network, processes=processes.num_processes)
     return FitResult(
         folder=out,
         steps=run.done,
@@ -128,6 +132,7 @@ def fit(
         after=run.after,
         dropped=dict(site.dropped),
         notes=tuple(network.notes),
+        conditions=conditions,
     )
 
 
@@ -195,9 +200,14 @@ class _Run:
         means = self._charge(window.groups, progress)
         loss = self._weighed(means, progress)
         if not math.isfinite(loss):
-            self._give_up(window, loss)
+            self._give_up(window, "loss", loss)
+        if not any(count(c.term, window.groups) for c in self.charges):
+            self.site.dropped["windows with nothing to learn"] += 1
         rate = factor(self.settings, self.done, self.feed.total)
-        norm = self._update(rate)
+        norm = self._norm()
+        if not math.isfinite(norm):
+            self._give_up(window, "gradient", norm)
+        self._update(rate, norm)
         self.done += 1
         self.tokens += window.tokens
         self.examples += len(window.groups)
@@ -221,7 +231,7 @@ class _Run:
             means = [m + p for m, p in zip(means, parts, strict=True)]
             if learn and loss is not None and loss.requires_grad:
                 loss.backward()
-        return self._added(means)
+        return means if self.processes.num_processes == 1 else _reduced(torch.tensor(means, dtype=torch.float64)).tolist()
 
     def _mean(self, groups: Sequence[Group]) -> float:
         """The objective on groups that are not learned from."""
@@ -231,16 +241,16 @@ class _Run:
     def _weighed(self, means: Sequence[float], progress: float) -> float:
         return sum(m * c.term.weight_at(progress) for m, c in zip(means, self.charges, strict=True))
 
-    def _give_up(self, window: Window, loss: float) -> None:
+    def _give_up(self, window: Window, what: str, value: float) -> None:
         saved = self.places.out.parent / f"{self.places.out.name}.bad-window.json"
         if self.processes.is_main_process:
             saved.parent.mkdir(parents=True, exist_ok=True)
             text = self.site.rendering.text
             rows = [{"text": text(r.ids), **encode_group(g)} for g in window.groups for r in g.rows[:1]]
-            saved.write_text(json.dumps({"step": self.done, "loss": str(loss), "groups": rows}, indent=1), encoding="utf-8")
+            saved.write_text(json.dumps({"step": self.done, what: str(value), "groups": rows}, indent=1), encoding="utf-8")
         raise SettingsError(
-            f"loss is not a finite number at step {self.done + 1}",
-            got=f"{loss}; the window is saved in {saved}",
+            f"{what} is not a finite number at step {self.done + 1}",
+            got=f"{value}; the window is saved in {saved}",
             fix="lower the learning rate, clip the gradient, or look at the rows of that window",
         )
 
@@ -249,25 +259,22 @@ class _Run:
         batch = Batch(groups, device, share=self.settings.layout == "shared")
         return Measured(self.network, batch, self.oracle, tile_bytes=self.settings.tile_on(device.type))
 
-    def _update(self, rate: float) -> float:
+    def _norm(self) -> float:
+        """Of the whole gradient, which is complete from here on."""
         parameters = [p for _, p in self.trained]
         if self.processes.num_processes > 1:
             _add_gradients(parameters)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients, foreach=True)
-        if self.settings.clip is not None:
-            nn.utils.clip_grads_with_norm_(parameters, self.settings.clip, norm, foreach=True)
+        return float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True))
+
+    def _update(self, rate: float, norm: float) -> None:
+        if self.settings.clip is not None and norm > 0:
+            parameters = [p for _, p in self.trained]
+            nn.utils.clip_grads_with_norm_(parameters, self.settings.clip, torch.tensor(norm), foreach=True)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = group["base_lr"] * rate
             optimiser.step()
             optimiser.zero_grad()
-        return float(norm)
-
-    def _added(self, means: list[float]) -> list[float]:
-        if self.processes.num_processes == 1:
-            return means
-        return _reduced(torch.tensor(means, dtype=torch.float64)).tolist()
 
     def _report(self) -> dict[str, float]:
         """Means over the fixed data of what the terms report, without dropout."""
@@ -278,6 +285,8 @@ class _Run:
         with self.network.frozen():
             for groups in split(self.feed.fixed, self.objective, self.settings.micro_tokens, padded=self.network.layout != "packed"):
                 measured = self._measured(groups)
+                if not self.done and self.oracle is not None and self.oracle.is_student:
+                    measured.log_probs = measured.reference_log_probs  # known already, and a tie is a tie, not a rounding error
                 for charge in reporting:
                     assert charge.report is not None
                     named: dict[str, Tensor] = charge.report(*[measured.get(n) for n in charge.term.takes])

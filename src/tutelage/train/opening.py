@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tutelage.engine.digest import facts_of, inspect_folder
+from tutelage.engine.digest import CheckpointFolder, facts_of, inspect_folder, is_causal
 from tutelage.engine.loading import OpenModel, no_bars, open_model
 from tutelage.engine.rendering import Rendering, open_rendering
 from tutelage.errors import CapabilityError, DataError
@@ -27,8 +28,10 @@ def open_student(model: ModelPath, settings: FitSettings, *, device: torch.devic
         opened = _open_classifier(model, settings, device)
     else:
         opened = _opened(model, device, trainable=settings.lora is not None)
-        if "train" not in facts_of(opened.folder).capabilities:
-            raise CapabilityError("model cannot be trained", got=str(model), fix="use a causal language model in safetensors")
+        if settings.head == "lm" and not is_causal(facts_of(opened.folder).family):
+            raise CapabilityError(
+                "model cannot be trained to write: it is no causal language model", got=str(model), fix="set head to class or embed"
+            )
     module: Any = opened.module
     if settings.lora is None:
         module = module.merge_and_unload() if hasattr(module, "merge_and_unload") else module
@@ -38,11 +41,11 @@ def open_student(model: ModelPath, settings: FitSettings, *, device: torch.devic
     return opened, _network(module, opened, settings)
 
 
-def open_frozen(model: ModelPath, settings: FitSettings, *, device: torch.device) -> Network:
-    """The model to be asked, never trained."""
+def open_frozen(model: ModelPath, settings: FitSettings, *, device: torch.device) -> tuple[Rendering, Network, int | None]:
+    """The model to be asked, never trained; how it renders texts; and the longest row it can read."""
     opened = _opened(model, device, trainable=False)
     opened.module.requires_grad_(False)
-    return _network(opened.module, opened, settings)
+    return opened.rendering, _network(opened.module, opened, settings), facts_of(opened.folder).context_tokens
 
 
 def _opened(model: ModelPath, device: torch.device, *, trainable: bool) -> OpenModel:
@@ -60,25 +63,56 @@ def _opened(model: ModelPath, device: torch.device, *, trainable: bool) -> OpenM
 
 
 def _open_classifier(model: ModelPath, settings: FitSettings, device: torch.device) -> OpenModel:
-    """The body of a language model under a new class head, or a classifier with as many classes as it has."""
+    """The body of a language model under a new class head, or a classifier with as many classes as it has. An adapter is merged first."""
+    folder = inspect_folder(model[1] if isinstance(model, tuple) else model)
+    if folder.base is None:
+        module, rendering = _classifier(folder, settings), open_rendering(folder)
+    elif settings.lora is not None:
+        raise CapabilityError(
+            "an adapter for a class head cannot stand on another adapter",
+            got=str(folder.path),
+            fix="tune in full (lora=None merges the adapter), or merge it first: a fit of head lm with full tuning writes it merged",
+        )
+    else:
+        opened = _opened(model, device, trainable=False)
+        module, rendering = _under_class_head(opened.module, settings), opened.rendering
+    module.config.pad_token_id = _padding(rendering)
+    return OpenModel(module=module.to(device).eval(), rendering=rendering, folder=folder, device=device, dtype=torch.float32)
+
+
+def _classifier(folder: CheckpointFolder, settings: FitSettings) -> Any:
     from transformers import AutoModelForSequenceClassification
 
-    if isinstance(model, tuple) or (folder := inspect_folder(model)).base is not None:
-        raise CapabilityError(
-            "a class head cannot be put on an adapter", got=str(model), fix="merge the adapter first: fit it with full tuning"
-        )
     with no_bars(), silenced_load_report():
-        module: Any = AutoModelForSequenceClassification.from_pretrained(
+        return AutoModelForSequenceClassification.from_pretrained(
             str(folder.path),
-            num_labels=settings.classes,
+            **_outputs(settings),
             dtype=torch.float32,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
         )
-    rendering = open_rendering(folder)
-    module.config.pad_token_id = _padding(rendering)
-    return OpenModel(module=module.to(device).eval(), rendering=rendering, folder=folder, device=device, dtype=torch.float32)
+
+
+def _under_class_head(adapted: Any, settings: FitSettings) -> Any:
+    """The body with the adapter merged into it, and a new head with weights drawn from the fit's own random numbers."""
+    from transformers import AutoModelForSequenceClassification
+
+    merged = adapted.merge_and_unload()
+    config = copy.deepcopy(merged.config)
+    for name, value in _outputs(settings).items():
+        setattr(config, name, value)
+    module: Any = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    getattr(module, module.base_model_prefix).load_state_dict(getattr(merged, merged.base_model_prefix).state_dict())
+    return module
+
+
+def _outputs(settings: FitSettings) -> dict[str, Any]:
+    """The classes as transformers' configurations have them."""
+    if not settings.labels:
+        return {"num_labels": settings.classes}
+    named = dict(enumerate(settings.labels))
+    return {"id2label": named, "label2id": {label: i for i, label in named.items()}}
 
 
 def _padding(rendering: Rendering) -> int | None:
@@ -110,7 +144,7 @@ def _adapted(module: Any, settings: FitSettings, folder: Path) -> Any:
         lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) or "all-linear",
-        task_type="CAUSAL_LM" if settings.head == "lm" else "SEQ_CLS",
+        task_type={"lm": "CAUSAL_LM", "class": "SEQ_CLS", "embed": "FEATURE_EXTRACTION"}[settings.head],
     )
     with warnings.catch_warnings():  # peft still asks transformers by a name that transformers has renamed
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
@@ -122,12 +156,17 @@ def _adapted(module: Any, settings: FitSettings, folder: Path) -> Any:
 def _network(module: Any, opened: OpenModel, settings: FitSettings) -> Network:
     ids = opened.rendering.tokenizer.get_vocab().values()
     layout = "packed" if settings.layout == "shared" else settings.layout
-    return Network(module, tokenizer_ids=max(ids) + 1, layout=layout, bf16=settings.precision == "bf16", head=_head_of(module))
+    return Network(module, tokenizer_ids=max(ids) + 1, layout=layout, bf16=settings.precision == "bf16", head=_head_of(module, settings))
 
 
-def _head_of(module: Any) -> str:
+def _head_of(module: Any, settings: FitSettings) -> str:
+    """`lm`, `class` (on a causal model's last state), or `encoded`: rows are read whole, by a model that may look both ways."""
     inner = module.get_base_model() if hasattr(module, "peft_config") else module
-    return "lm" if inner.get_output_embeddings() is not None else "class"
+    if settings.head == "embed":
+        return "encoded"
+    if inner.get_output_embeddings() is not None:
+        return "lm"
+    return "class" if getattr(inner, "score", None) is not None else "encoded"
 
 
 def context_of(opened: OpenModel, settings: FitSettings) -> int | None:

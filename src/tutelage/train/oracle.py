@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,7 @@ from tutelage.train.window import Group, Row
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Site
+    from tutelage.train.targets import Asking
 
 _ASKING = 4
 """A frozen pass keeps nothing for a backward pass, so it takes this many times the tokens of a training pass."""
@@ -44,6 +46,11 @@ class Oracle(Protocol):
         ...
 
     @property
+    def is_student(self) -> bool:
+        """Whether the reference is the student as it was before the first step: its log-probabilities are then the student's own."""
+        ...
+
+    @property
     def width(self) -> int:
         """Of the teacher's hidden states."""
         ...
@@ -64,6 +71,10 @@ class _Silent:
     @property
     def shared(self) -> SharedVocabulary | None:
         return None
+
+    @property
+    def is_student(self) -> bool:
+        return False
 
     @property
     def width(self) -> int:
@@ -111,30 +122,33 @@ class ReferenceOracle(_PerRow):
     def _ask(self, network: Network, batch: Batch) -> tuple[Tensor, ...]:
         return (log_probs(network, batch),)
 
+    @property
+    def is_student(self) -> bool:
+        return self._ref is None or self._ref.digest == self._site.digest
+
     def _network(self, *, before: bool) -> Network:
         """Before the first step the student may be its own reference; later a frozen copy is."""
-        same = self._ref is None or self._ref.digest == self._site.digest
-        if before and same:
+        if before and self.is_student:
             return self._site.network
         if self._open is None:
             from tutelage.train.opening import open_frozen
 
-            model = self._site.model if same else Path(str(self._ref.path if self._ref else None))
-            self._open = open_frozen(model, self._site.settings, device=self._site.network.device)
+            model = self._site.model if self.is_student else Path(str(self._ref.path if self._ref else None))
+            _, self._open, _ = open_frozen(model, self._site.settings, device=self._site.network.device)
         return self._open
 
 
 class _Teaching(_PerRow):
     """What all oracles with a teacher share: the open network and the ids both models mean the same by."""
 
-    def __init__(self, ref: ModelRef, site: Site) -> None:
-        from tutelage.engine.rendering import open_rendering
+    def __init__(self, ref: ModelRef, site: Site, *, asked: Asking | None = None) -> None:
         from tutelage.train.opening import open_frozen
 
         super().__init__(site)
-        path = Path(str(ref.path))
-        self._shared = shared_vocabulary(site.rendering.tokenizer, open_rendering(path).tokenizer)
-        self.network = open_frozen(path, site.settings, device=site.network.device)
+        self._rendering, self.network, self._context = open_frozen(Path(str(ref.path)), site.settings, device=site.network.device)
+        self._shared = shared_vocabulary(site.rendering.tokenizer, self._rendering.tokenizer)
+        self._asked_instead = asked
+        self._heads: dict[str, list[int]] = {}
 
     @property
     def shared(self) -> SharedVocabulary | None:
@@ -147,24 +161,49 @@ class _Teaching(_PerRow):
     def _network(self, *, before: bool) -> Network:
         return self.network
 
+    def heard(self, batch: Batch) -> Batch:
+        """The batch as the teacher reads it: the same charged tokens in the same order, behind its own prompts where it has some."""
+        if self._asked_instead is None:
+            seen = batch
+        else:
+            groups = [replace(g, rows=tuple(self._under_own_prompt(r) for r in g.rows)) for g in batch.groups]
+            seen = Batch(groups, batch.device)
+        self._readable(seen)
+        return seen
+
+    def _under_own_prompt(self, row: Row) -> Row:
+        head = self._heads.get(row.prompt)
+        if head is None:
+            assert self._asked_instead is not None
+            head = self._heads[row.prompt] = self._rendering.prompt_ids(self._asked_instead(self._site.prompts[row.prompt]))
+        charged = tuple(i - row.start + len(head) for i in row.charged)
+        return replace(row, ids=(*head, *row.ids[row.start :]), charged=charged, start=len(head))
+
     def _readable(self, batch: Batch) -> None:
-        foreign = self._shared.foreign
-        if foreign and (found := foreign.intersection(i for r in batch.rows for i in r.ids)):
+        longest = max(batch.lengths)
+        if self._context is not None and longest > self._context:
+            raise DataError(
+                "row is longer than the teacher's context",
+                got=f"{longest} of {self._context} tokens",
+                fix="set context_tokens in the fit's settings to what the teacher can read, or use another teacher",
+            )
+        foreign, own = self._shared.foreign, self._asked_instead is not None
+        if foreign and (found := foreign.intersection(i for r in batch.rows for i in (r.ids[r.start :] if own else r.ids))):
             raise DataError(
                 "row holds tokens that the teacher does not have", got=sorted(found)[:5], fix="leave the student's own special tokens out"
             )
 
     def states(self, batch: Batch) -> Tensor:
-        self._readable(batch)
+        seen = self.heard(batch)
         with self.network.frozen():
-            return self.network.states(batch).index_select(0, batch.predicting)
+            return self.network.states(seen).index_select(0, seen.predicting)
 
 
 class TeacherOracle(_Teaching):
     """Everything about the teacher, in the step; the hidden states of one batch are computed once."""
 
-    def __init__(self, ref: ModelRef, site: Site) -> None:
-        super().__init__(ref, site)
+    def __init__(self, ref: ModelRef, site: Site, *, asked: Asking | None = None) -> None:
+        super().__init__(ref, site, asked=asked)
         self._last: tuple[Batch, Tensor] | None = None
 
     def prepare(self, groups: Sequence[Group]) -> None:
@@ -192,15 +231,14 @@ class SampledOracle(_Teaching):
         return self.of(batch, 0)
 
     def _ask(self, network: Network, batch: Batch) -> tuple[Tensor, ...]:
-        self._readable(batch)
-        return (log_probs(network, batch),)
+        return (log_probs(network, self.heard(batch)),)
 
 
 class TopKOracle(_Teaching):
     """The teacher's likeliest ids, as places among the shared ids, and their log-probabilities."""
 
-    def __init__(self, ref: ModelRef, k: int, site: Site) -> None:
-        super().__init__(ref, site)
+    def __init__(self, ref: ModelRef, k: int, site: Site, *, asked: Asking | None = None) -> None:
+        super().__init__(ref, site, asked=asked)
         self._k = k
 
     def row_values(self, name: str, batch: Batch) -> Tensor:
@@ -230,6 +268,10 @@ class JoinedOracle(_Silent):
 
     def logits(self, batch: Batch) -> tuple[Tensor, Head]:
         return self._who("teacher_logits").logits(batch)
+
+    @property
+    def is_student(self) -> bool:
+        return any(oracle.is_student for _, oracle in self._parts)
 
     @property
     def shared(self) -> SharedVocabulary | None:

@@ -28,6 +28,8 @@ class OnPolicyFeed:
     def __init__(self, source: OnPolicy, site: Site) -> None:
         self._source, self._site = source, site
         self._prompts = [site.rendering.prompt_ids(p) for p in source.prompts]
+        self._asked = [p.id for p in source.prompts]
+        site.prompts.update(zip(self._asked, source.prompts, strict=True))
         if not self._prompts:
             raise DataError("nothing to train on", got="no prompts", fix="look at the step that made them")
         batch = site.settings.batch
@@ -156,6 +158,7 @@ class OnPolicyFeed:
             ids,
             site=site,
             key=f"rollout:{rollout.number}:{rollout.sample}",
+            asked=self._asked[rollout.place],
             weight=rollout.weight,
             role="edited" if rollout.new is not None else "own",
         )

@@ -13,45 +13,29 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from tutelage.engine.digest import CheckpointFolder
+from tutelage.engine.digest import TOKENIZER_FILES, CheckpointFolder
 from tutelage.engine.loading import no_bars
 from tutelage.journal.folder import storage_error
 from tutelage.train.network import Network
 
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """A fresh sibling of `out` to write into; renamed to `out` when the block ends well, removed when it does not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for stale in out.parent.glob(f".{out.name}.part-*"):
-        if not _alive(int(stale.name.rsplit("-", 1)[1])):
-            shutil.rmtree(stale, ignore_errors=True)
-    part = out.parent / f".{out.name}.part-{os.getpid()}"
+    """A fresh sibling of `out` to write into; renamed to `out` when the block ends well, removed when it does not.
+
+    A folder cannot replace another in one move, so the old one steps aside first; `tidied` puts it back where a kill came in between.
+    """
+    tidied(out)
+    part, old = (out.parent / f".{out.name}.{kind}-{os.getpid()}" for kind in ("part", "old"))
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         yield part
         if out.exists():
-            old = out.parent / f".{out.name}.old-{os.getpid()}"
             out.rename(old)
-            part.rename(out)
-            shutil.rmtree(old)
-        else:
-            part.rename(out)
+        part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as wrong:
         refused = _refusal(wrong)
         if refused is None:
@@ -59,6 +43,20 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise storage_error(out, refused) from wrong
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not out.exists():
+            old.rename(out)
+
+
+def tidied(out: Path) -> None:
+    """Away with what killed processes left beside `out`; where one was killed between the two moves of a replacement, the old is back."""
+    for kind in ("old", "part"):
+        for left in out.parent.glob(f".{out.name}.{kind}-*"):
+            if _alive(int(left.name.rsplit("-", 1)[1])):
+                continue
+            if kind == "old" and not out.exists():
+                left.rename(out)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _refusal(wrong: OSError | SafetensorError) -> OSError | None:
@@ -88,7 +86,7 @@ def save_network(network: Network, source: CheckpointFolder, part: Path) -> None
     model: Any = network.module
     with no_bars():
         model.save_pretrained(str(part))
-    for name in _TOKENIZER_FILES:
+    for name in TOKENIZER_FILES:
         if (source.tokenizer_path / name).is_file():
             shutil.copyfile(source.tokenizer_path / name, part / name)
     readme = part / "README.md"

@@ -7,7 +7,7 @@ from typing import Any
 
 from tutelage.errors import SettingsError, did_you_mean
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the same settings on the same data would give other weights."""
 
 _CHOICES = {

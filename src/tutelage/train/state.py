@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tutelage.errors import StorageError
-from tutelage.train.saving import whole_folder
+from tutelage.train.saving import tidied, whole_folder
 
 _TENSORS, _PLACE = "state.safetensors", "place.json"
 
@@ -47,8 +47,12 @@ def save_state(folder: Path, key: str, live: Live, place: dict[str, Any]) -> Non
 
 
 def load_state(folder: Path, key: str, live: Live) -> dict[str, Any] | None:
-    """Put the state back into the live objects and return the place; None where there is none, or it is of another fit."""
-    if not (folder / _PLACE).is_file():
+    """Put the state back into the live objects and return the place; None where there is none, or it is of another fit.
+
+    A folder that is half there was being removed, since it is written whole: the fit starts anew and comes to the same weights.
+    """
+    tidied(folder)
+    if not (folder / _PLACE).is_file() or not (folder / _TENSORS).is_file():
         return None
     try:
         place = json.loads((folder / _PLACE).read_text(encoding="utf-8"))

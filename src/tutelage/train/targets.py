@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tutelage.errors import CapabilityError, SettingsError
-from tutelage.records import ModelRef
+from tutelage.errors import CapabilityError, DataError, SettingsError
+from tutelage.hashing import content_id
+from tutelage.records import ModelRef, Prompt
+from tutelage.train.sources import identity_of
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Site
@@ -32,6 +35,32 @@ class Targets(Protocol):
     def open(self, site: Site) -> Oracle: ...
 
 
+class Instead:
+    """Other prompts for a teacher than the student's: one that names a technique, shows demonstrations or holds the answer.
+
+    Called with the student's prompt it gives the teacher's. A prompt without a partner is an error, not a silent fallback.
+    """
+
+    __slots__ = ("_partners",)
+
+    def __init__(self, pairs: Iterable[tuple[Prompt, Prompt]]) -> None:
+        """(what the student is asked, what the teacher is asked instead)."""
+        self._partners = {mine.id: theirs for mine, theirs in pairs}
+
+    def __call__(self, prompt: Prompt) -> Prompt:
+        found = self._partners.get(prompt.id)
+        if found is None:
+            raise DataError("teacher was given no prompt to be asked instead", got=prompt.text[:80], fix="name a partner for every prompt")
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        return {"instead": content_id(sorted([mine, theirs.id] for mine, theirs in self._partners.items()))}
+
+
+Asking = Callable[[Prompt], Prompt]
+"""What a teacher is asked where the student was asked this; `Instead`, a function at module level, or anything with `describe()`."""
+
+
 class Reference:
     """Log-probabilities under a frozen model: computed once before the first step where the rows are known, without dropout.
 
@@ -55,59 +84,62 @@ class Reference:
 
 class Teacher:
     """The teacher's whole distribution at every charged token, computed in the same step; also its hidden states and log-probabilities.
-    Neither model's full logits ever exist: both are projected tile by tile."""
+    Neither model's full logits ever exist: both are projected tile by tile.
 
-    __slots__ = ("ref",)
+    With `asked` the teacher reads the same completion under another prompt than the student.
+    """
+
+    __slots__ = ("asked", "ref")
     offers = frozenset({"teacher_logits", "teacher_hidden", "teacher_log_probs"})
 
-    def __init__(self, model: Any) -> None:
-        self.ref = _needed(model)
+    def __init__(self, model: Any, *, asked: Asking | None = None) -> None:
+        self.ref, self.asked = _needed(model), asked
 
     def describe(self) -> dict[str, Any]:
-        return {"targets": "teacher", "model": self.ref.digest}
+        return {"targets": "teacher", "model": self.ref.digest, **_otherwise(self.asked)}
 
     def open(self, site: Site) -> Oracle:
         from tutelage.train.oracle import TeacherOracle
 
-        return TeacherOracle(self.ref, site)
+        return TeacherOracle(self.ref, site, asked=self.asked)
 
 
 class TopK:
     """The teacher's k likeliest ids and their log-probabilities; kept per row where the rows are known before the first step."""
 
-    __slots__ = ("k", "ref")
+    __slots__ = ("asked", "k", "ref")
     offers = frozenset({"teacher_top_ids", "teacher_top_log_probs"})
 
-    def __init__(self, model: Any, k: int) -> None:
+    def __init__(self, model: Any, k: int, *, asked: Asking | None = None) -> None:
         if k < 1:
             raise SettingsError("top-k targets need k of at least 1", got=k)
-        self.ref, self.k = _needed(model), k
+        self.ref, self.k, self.asked = _needed(model), k, asked
 
     def describe(self) -> dict[str, Any]:
-        return {"targets": "top-k", "model": self.ref.digest, "k": self.k}
+        return {"targets": "top-k", "model": self.ref.digest, "k": self.k, **_otherwise(self.asked)}
 
     def open(self, site: Site) -> Oracle:
         from tutelage.train.oracle import TopKOracle
 
-        return TopKOracle(self.ref, self.k, site)
+        return TopKOracle(self.ref, self.k, site, asked=self.asked)
 
 
 class Sampled:
     """The teacher's log-probability of the token that is there, and nothing else: what single-sample estimators need."""
 
-    __slots__ = ("ref",)
+    __slots__ = ("asked", "ref")
     offers = frozenset({"teacher_log_probs"})
 
-    def __init__(self, model: Any) -> None:
-        self.ref = _needed(model)
+    def __init__(self, model: Any, *, asked: Asking | None = None) -> None:
+        self.ref, self.asked = _needed(model), asked
 
     def describe(self) -> dict[str, Any]:
-        return {"targets": "sampled", "model": self.ref.digest}
+        return {"targets": "sampled", "model": self.ref.digest, **_otherwise(self.asked)}
 
     def open(self, site: Site) -> Oracle:
         from tutelage.train.oracle import SampledOracle
 
-        return SampledOracle(self.ref, site)
+        return SampledOracle(self.ref, site, asked=self.asked)
 
 
 class Joined:
@@ -144,6 +176,10 @@ def as_ref(model: Any) -> ModelRef | None:
     if ref.path is None:
         raise CapabilityError("targets need a model whose weights are local", got=ref.name, fix="use hf:DIR or a fitted model")
     return ref
+
+
+def _otherwise(asked: Asking | None) -> dict[str, Any]:
+    return {"asked": identity_of(asked)} if asked is not None else {}
 
 
 def _needed(model: Any) -> ModelRef:

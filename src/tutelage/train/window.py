@@ -28,6 +28,10 @@ class Row:
     role: str = ""
     """`chosen` or `rejected` in pairs; empty elsewhere."""
     label: int | None = None
+    start: int = 0
+    """How many of the ids are the prompt's."""
+    prompt: str = ""
+    """Id of the prompt, by which a target that asks otherwise finds what to ask."""
     facts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """One number per charged token by name: behaviour log-probabilities, advantages."""
 
