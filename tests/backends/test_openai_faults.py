@@ -15,8 +15,8 @@ import pytest
 from servers.endpoints import DRAWN, GREEDY, Place, questions
 from servers.running import Stub
 from tutelage import backends
+from tutelage.backends.asks import Draw, Patience
 from tutelage.backends.pacing import Bucket, Pace, Rates, backoff_s
-from tutelage.backends.pump import Draw, Patience
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import Completion, Sampling
 from tutelage.errors import BudgetExhausted, EndpointError, SettingsError, StorageError

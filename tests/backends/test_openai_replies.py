@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.backends.address import Key
-from tutelage.backends.pump import Draw
+from tutelage.backends.asks import Draw
 from tutelage.backends.refusals import named_wait_s
 from tutelage.backends.replies import Malformed, apportion, completions, cut_at, error_words, read, scored_echo, scored_ids, vectors
 from tutelage.backends.schema import json_in, misfit, read_schema

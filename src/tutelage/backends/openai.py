@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import time
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,10 +18,11 @@ import aiohttp
 from tutelage.backends import replies
 from tutelage.backends.address import Address, key_of
 from tutelage.backends.answers import completion_from, scores_from, vector_from
+from tutelage.backends.asks import Ask, Draw, Outcome, Patience, Place, Rate
 from tutelage.backends.bounds import FRAME_TOKENS, TURN_TOKENS, most_prompt_tokens, most_tokens
 from tutelage.backends.line import Line
 from tutelage.backends.pacing import Pace, Rates
-from tutelage.backends.pump import Ask, Draw, Outcome, Patience, Place, Pump, Rate
+from tutelage.backends.pump import Pump
 from tutelage.backends.refusals import ABSENT, Refusals
 from tutelage.backends.replies import Malformed
 from tutelage.backends.schema import json_in, misfit, read_schema
@@ -60,7 +62,9 @@ class OpenAIBackend:
             # A slow model is not a silent one.
             silence_s=max(self.address.silence_s, 2 * self.address.timeout_s),
         )
-        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._arrived: list[Outcome] = []
+        """Of the present turn of the event loop."""
+        self._done: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
         key = key_of(self.address)
         self._line = Line(self.address, key)
@@ -122,23 +126,22 @@ class OpenAIBackend:
     def send(self, asks: Sequence[Ask]) -> None:
         self._line.running().call_soon_threadsafe(self._start, list(asks))
 
-    def collect(self, timeout_s: float) -> list[Outcome]:
-        """All outcomes that have come; waits for the first."""
-        outcomes: list[Outcome] = []
+    def collect(self, timeout_s: float, gather_s: float = 0.0) -> list[Outcome]:
+        """All outcomes that have come. Waits for the first, and then for `gather_s` for others."""
         try:
-            outcomes.append(self._done.get(timeout=max(0.0, timeout_s)))
-            while True:
-                outcomes.append(self._done.get_nowait())
+            outcomes = self._done.get(timeout=max(0.0, timeout_s))
         except queue.Empty:
-            return outcomes
+            return []
+        if gather_s > 0:
+            time.sleep(gather_s)
+        while not self._done.empty():
+            outcomes += self._done.get_nowait()
+        return outcomes
 
     def cancel(self) -> list[Outcome]:
         """Stop whatever is under way. Returns the outcomes that had come and were not collected, and those that were cut off."""
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self._line.running()).result()
-        outcomes = []
-        while not self._done.empty():
-            outcomes.append(self._done.get_nowait())
-        return outcomes
+        return self.collect(0.0)
 
     def close(self) -> None:
         """Close connections and end the thread. What is under way is cut off."""
@@ -164,6 +167,7 @@ class OpenAIBackend:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._hand_over()
 
     async def _attempt(self, ask: Ask) -> None:
         try:
@@ -174,7 +178,15 @@ class OpenAIBackend:
             outcome = Outcome(ask=ask, fatal=problem, bill=NOTHING)
         except Exception as problem:  # noqa: BLE001  the border of the thread: whatever it is, the caller must see it
             outcome = Outcome(ask=ask, fatal=problem)
-        self._done.put(outcome)
+        # Handed over together at the end of a turn of the loop: each waking of the caller's thread costs more than one outcome.
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._arrived.append(outcome)
+
+    def _hand_over(self) -> None:
+        if self._arrived:
+            arrived, self._arrived = self._arrived, []
+            self._done.put(arrived)
 
     async def _exchange(self, ask: Ask) -> Outcome:
         try:

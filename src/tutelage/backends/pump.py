@@ -11,135 +11,24 @@ import heapq
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from tutelage.backends.pacing import Pace, backoff_s
-from tutelage.capabilities import Sampling
+from tutelage.backends.asks import AnswersEach, Ask, Draw, Outcome, Patience
+from tutelage.backends.pacing import backoff_s
 from tutelage.errors import BudgetExhausted, EndpointError, InternalError
-from tutelage.journal.amounts import NOTHING, Usage, total
+from tutelage.journal.amounts import Usage, total
 from tutelage.journal.ledger import Ledger
-from tutelage.records import Prompt
 
 _REFUSALS_UNTIL_GIVING_UP = 20
 """Requests that an endpoint may refuse before it has answered any, until the fault is sought in the settings and not in the rows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """`count` samples of one prompt, from sample `index` on."""
-
-    prompt: Prompt
-    sampling: Sampling
-    index: int
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """Log-probabilities of `text` after `prompt`."""
-
-    prompt: Prompt
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Vectors of texts."""
-
-    texts: tuple[str, ...]
-
-
-@dataclass(slots=True, kw_only=True)
-class Ask:
-    """One request to be answered, over all its attempts."""
-
-    slots: tuple[int, ...]
-    """Where its answers belong, in the caller's numbering."""
-    job: Draw | Rate | Place
-    worst: Usage
-    """Upper bound of the bill of the next attempt."""
-    reserved: Usage = NOTHING
-    """The same of the attempt under way."""
-    prompt_bytes: int = 0
-    attempts: int = 0
-    """Failed ones that count towards the limit; refusals for speed do not."""
-    pushes: int = 0
-    """Refusals for speed so far."""
-    began_s: float | None = None
-    sent_s: float = 0.0
-    state: Any = None
-    """What the endpoint's side remembers between attempts (turns of a repair, token ids)."""
-    billed: Usage = NOTHING
-    """Bills of earlier attempts that led to this answer (repairs)."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Outcome:
-    """What became of one attempt. Exactly one of `answers`, `row_error`, `fatal`, or an again (`reason` alone) is set."""
-
-    ask: Ask
-    answers: list[dict[str, Any]] | None = None
-    """One per slot; fewer where the endpoint gave fewer samples than asked for."""
-    row_error: dict[str, Any] | None = None
-    """An answer that says what failed for good; data."""
-    refused: bool = False
-    """The row error is a refusal of the request's form, which before any success is the settings' fault."""
-    fatal: Exception | None = None
-    """The endpoint as a whole is of no use, or something broke."""
-    reason: str = ""
-    """Why to try again, for people."""
-    pushed_back: bool = False
-    """Too fast, or too slow: 429 and timeouts."""
-    counts: bool = True
-    """Whether this failure counts towards the limit of attempts."""
-    unreachable: bool = False
-    """No connection came about."""
-    at_once: bool = False
-    """Try again without waiting (a repair)."""
-    wait_s: float | None = None
-    """The wait that the endpoint named."""
-    bill: Usage | None = None
-    """What the endpoint says it cost; None: something may have been billed and nobody told us."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long and how often."""
-
-    attempts: int = 10
-    """Failed attempts after which a row is given up, as data."""
-    connects: int = 5
-    """Attempts without a connection, in a row over all requests, after which the endpoint is dead,"""
-    dead_s: float = 30.0
-    """but one that has answered before may be away for so long (a restart)."""
-    first_wait_s: float = 0.5
-    most_wait_s: float = 30.0
-    row_s: float = 3600.0
-    """Age of a row at which it is given up, as data."""
-    silence_s: float = 600.0
-    """Time without any success after which an endpoint that only pushes back is given up."""
-
-
-@runtime_checkable
-class AnswersEach(Protocol):
-    """A back end that takes requests one by one and hands answers over as they come."""
-
-    pace: Pace
-    patience: Patience
-    where: str
-    """The endpoint's address, for people."""
-    samples_together: int
-    """Samples of one prompt that one request may ask for."""
-    texts_together: int
-    """Texts that one request for vectors may hold."""
-
-    def ask_of(self, job: Draw | Rate | Place, slots: tuple[int, ...]) -> Ask: ...
-    def send(self, asks: Sequence[Ask]) -> None: ...
-    def collect(self, timeout_s: float) -> list[Outcome]: ...
-    def cancel(self) -> list[Outcome]: ...
+_GATHER = 0.05
+"""Share of a round trip for which answers are gathered, to be committed and paid together; it costs at most so much of the speed."""
+_GATHER_MOST_S = 0.05
+_FEW = 4
+"""Requests under way among which gathering saves nothing."""
 
 
 @dataclass(slots=True)
@@ -168,6 +57,8 @@ class Pump:
     """Refusals before the first success: not committed, because they may be nobody's data."""
     _silent_s: float = 0.0
     """Time spent waiting for the endpoint since it last answered. Not the time since then: a machine may have slept."""
+    _round_trip_s: float = 0.0
+    """Running mean."""
     _delivered: int = 0
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -187,7 +78,8 @@ class Pump:
                     if exhausted and not self._queue and not self._later:
                         break
                 nap_s, began_s = self._nap_s(), time.monotonic()
-                outcomes = self.backend.collect(nap_s)
+                gather_s = min(_GATHER * self._round_trip_s, _GATHER_MOST_S) if self._in_flight > _FEW else 0.0
+                outcomes = self.backend.collect(nap_s, gather_s)
                 self._silent_s += min(nap_s, time.monotonic() - began_s)
                 yield from self._digest(outcomes)
                 self._check_silence()
@@ -260,6 +152,8 @@ class Pump:
             return []
         self._in_flight -= len(outcomes)
         now_s = time.monotonic()
+        mean_s = sum(now_s - o.ask.sent_s for o in outcomes) / len(outcomes)
+        self._round_trip_s += 0.2 * (mean_s - self._round_trip_s)
         answered: list[tuple[int, dict[str, Any]]] = []
         fatal: Exception | None = None
         for outcome in outcomes:

@@ -12,7 +12,7 @@ import aiohttp
 
 from tutelage.backends import replies
 from tutelage.backends.address import Address, Key
-from tutelage.backends.pump import Ask, Outcome
+from tutelage.backends.asks import Ask, Outcome
 from tutelage.errors import EndpointError
 from tutelage.journal.amounts import NOTHING
 
@@ -67,10 +67,14 @@ class Refusals:
             raise EndpointError(f"endpoint {self.where} refuses {key}", got=said, fix=f"put a valid key into {self.key.name}")
         if status == 402 or code in ("insufficient_quota", "billing_hard_limit_reached"):
             raise EndpointError(
-                f"endpoint {self.where} says the account has no credit left", got=said, fix="the run can be continued later"
+                f"endpoint {self.where} says the account has no credit left",
+                got=said,
+                fix="add credit at the provider, then run the same command again: it continues",
             )
         if 300 <= status < 400:
-            raise EndpointError(f"endpoint {self.where} redirects", got=headers.get("Location", "")[:200], fix="name the final address")
+            raise EndpointError(
+                f"endpoint {self.where} redirects", got=headers.get("Location", "")[:200], fix="name the address it points to"
+            )
         if status in ABSENT:
             raise self._absent(said, served)
         if status in (400, 413, 422):

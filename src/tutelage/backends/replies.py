@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from tutelage.backends.answers import Answer, finite
-from tutelage.backends.pump import Draw
+from tutelage.backends.asks import Draw
 from tutelage.journal.amounts import Usage
 
 _FINISHES = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length", "content_filter": "refusal"}

@@ -8,8 +8,8 @@ import orjson
 
 from tutelage.backends import replies
 from tutelage.backends.address import Address
+from tutelage.backends.asks import Ask, Outcome, Rate
 from tutelage.backends.line import Line
-from tutelage.backends.pump import Ask, Outcome, Rate
 from tutelage.backends.refusals import ABSENT, Refusals
 from tutelage.backends.replies import Malformed
 from tutelage.errors import CapabilityError

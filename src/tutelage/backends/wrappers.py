@@ -29,8 +29,9 @@ from tutelage.backends.answers import (
     vector_json,
     write_body,
 )
+from tutelage.backends.asks import AnswersEach, Ask, Draw, Place, Rate
 from tutelage.backends.bounds import FRAME_TOKENS, most_prompt_tokens, most_tokens
-from tutelage.backends.pump import AnswersEach, Ask, Draw, Place, Pump, Rate
+from tutelage.backends.pump import Pump
 from tutelage.capabilities import Classifies, Completion, Embeds, Generates, Sampling, Scores, TokenScores
 from tutelage.errors import CapabilityError, InternalError, SettingsError
 from tutelage.hashing import digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 
 from tutelage.errors import SettingsError, did_you_mean
 from tutelage.journal.prices import PICODOLLARS
@@ -59,11 +60,12 @@ class Usage:
 
 NOTHING = Usage()
 FIELDS = tuple(f.name for f in fields(Usage))
+_AS_ROW = attrgetter(*FIELDS)
 
 
 def total(amounts: Sequence[Usage]) -> Usage:
-    """The sum; one pass over the fields, since group commits add thousands of them a second."""
-    return Usage(**{name: sum(getattr(a, name) for a in amounts) for name in FIELDS}) if amounts else NOTHING
+    """The sum; column by column, since group commits add thousands of them a second."""
+    return Usage(**dict(zip(FIELDS, map(sum, zip(*map(_AS_ROW, amounts), strict=True)), strict=True))) if amounts else NOTHING
 
 
 def priced(amount: Usage, picodollars: int) -> Usage:
