@@ -56,6 +56,20 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(finished, capsys
     assert all(word in said for word in ("holds another run", "got: settings.rationale_tokens: there 48, here 20\n", "--out")), said
 
 
+@pytest.mark.parametrize("verb", ["run", "report", "export"])
+def test_a_damaged_run_file_is_named_with_the_way_out(finished, verb, tmp_path, capsys):
+    out, command, _ = finished
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "run.json").write_bytes((out / "run.json").read_bytes()[:100])
+    words = {"run": [*command[:-1], str(torn)], "report": ["report", str(torn)], "export": ["export", str(torn)]}[verb]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert str(torn / "run.json") in said
+    assert "is damaged" in said
+    assert "another --out folder" in said
+
+
 def test_the_report_is_written_again_from_the_folder_alone(finished, capsys):
     out, _, _ = finished
     for name in ("report.html", "report.md"):
@@ -72,6 +86,8 @@ def test_data_and_student_are_exported(finished, tmp_path, capsys):
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert written
     assert all(path.exists() for path in written)
+    assert main(["export", str(out), "--out", str(tmp_path / "again"), "--json"]) == 0
+    assert [Path(p).name for p in orjson.loads(capsys.readouterr().out)] == [p.name for p in written]
 
 
 @pytest.mark.parametrize(("option", "word"), [("--to", "trll"), ("--arm", "sftt"), ("--seed", "77")])

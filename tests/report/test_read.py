@@ -3,7 +3,7 @@
 import pytest
 
 from report.sample_run import ARMS, write_run
-from tutelage.errors import DataError
+from tutelage.errors import DataError, StorageError
 from tutelage.records import Example, Pair
 from tutelage.report.read import kept_names, kept_of_type, read_run, read_table, records
 
@@ -71,10 +71,14 @@ def test_damaged_records_are_counted_and_left_out(tmp_path):
     assert len(table.records) == len(lines) - 1
 
 
-@pytest.mark.parametrize("content", [None, "not json", "[1, 2]"])
-def test_a_folder_that_is_no_run_is_refused_with_the_way_out(tmp_path, content):
-    if content is not None:
-        (tmp_path / "run.json").write_text(content)
+@pytest.mark.parametrize("content", ["not json", "[1, 2]"])
+def test_a_damaged_run_file_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(StorageError, match=r"run\.json is damaged"):
+        read_run(tmp_path)
+
+
+def test_a_folder_that_is_no_run_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(DataError, match="is not a run folder") as caught:
         read_run(tmp_path)
     assert "run.json" in str(caught.value)

@@ -7,11 +7,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tutelage.cli.cache import cache
+from tutelage.cli.options import Json, names_a_request, print_json
 from tutelage.errors import BudgetExhausted, SettingsError, TutelageError
+
+if TYPE_CHECKING:
+    from tutelage.experiments.request import Request
 
 app = typer.Typer(
     add_completion=False,
@@ -23,28 +28,7 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 
-cache = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The answers that were paid for: what is there, export, import.")
 app.add_typer(cache, name="cache")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-TaskName = Annotated[str, typer.Option("--task", help="folds/*, gsm8k, bbh/NAME, file:PATH, ...")]
-Teacher = Annotated[str | None, typer.Option("--teacher", help="bundled:teacher, hf:DIR, openai:MODEL@URL, recorded:FILE")]
-Student = Annotated[str | None, typer.Option("--student", help="bundled:student or hf:DIR")]
-Pool = Annotated[list[str] | None, typer.Option("--pool", help="Another model for item response; may be repeated.")]
-Seed = Annotated[list[int] | None, typer.Option("--seed", help="A seed; may be repeated.")]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds: 0, 1, 2, ...")]
-Preset = Annotated[
-    str | None, typer.Option("--preset", help="paper, laptop or toy; laptop by default when the student is bundled, else paper.")
-]
-Toy = Annotated[bool, typer.Option("--toy", help="Short for --preset toy: seconds, to see that everything runs.")]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the recipe (nested: sft.lr=1e-4); may be repeated.")
-]
-TaskSets = Annotated[
-    list[str] | None, typer.Option("--task-set", help="NAME=VALUE, an option of the task (a column name, sizes); may be repeated.")
-]
-Arms = Annotated[list[str] | None, typer.Option("--arm", help="An arm of the recipe, or `all`; may be repeated.")]
-TestLimit = Annotated[int | None, typer.Option("--test-limit", help="Evaluate on that many test problems only.", min=1)]
 
 
 @app.command("list")
@@ -56,7 +40,7 @@ def list_recipes(as_json: Json = False) -> None:
 
     lines = recipe_lines()
     if as_json:
-        _print_json([asdict(line) for line in lines])
+        print_json([asdict(line) for line in lines])
         return
     width = max(len(line.name) for line in lines)
     for line in lines:
@@ -71,26 +55,16 @@ def show(recipe: str, as_json: Json = False) -> None:
 
     found = load_recipe(recipe)
     if as_json:
-        _print_json(card_as_dict(found))
+        print_json(card_as_dict(found))
     else:
         print(card_as_text(found))
 
 
 @app.command()
+@names_a_request
 def run(
-    recipe: str,
-    task: TaskName,
-    teacher: Teacher = None,
-    student: Student = None,
-    pool: Pool = None,
-    seed: Seed = None,
-    seeds: Seeds = None,
-    preset: Preset = None,
-    toy: Toy = False,
-    sets: Sets = None,
-    task_sets: TaskSets = None,
-    arm: Arms = None,
-    test_limit: TestLimit = None,
+    request: Request,
+    *,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Processes; two by default, at most one per seed.", min=1)] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Hard cap, for example calls=2000,tokens=1e6,usd=5,minutes=30.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; runs/<recipe>-<id> by default.")] = None,
@@ -101,7 +75,6 @@ def run(
     from tutelage.cli.table import print_outcome
     from tutelage.experiments.run import run_request
 
-    request = _request(recipe, task, teacher, student, pool, seed, seeds, preset, toy, sets, task_sets, arm, test_limit)
     command = shlex.join(["tutelage", *sys.argv[1:]])
     if not as_json:
         print(
@@ -117,27 +90,12 @@ def run(
 
 
 @app.command()
-def plan(
-    recipe: str,
-    task: TaskName,
-    teacher: Teacher = None,
-    student: Student = None,
-    pool: Pool = None,
-    seed: Seed = None,
-    seeds: Seeds = None,
-    preset: Preset = None,
-    toy: Toy = False,
-    sets: Sets = None,
-    task_sets: TaskSets = None,
-    arm: Arms = None,
-    test_limit: TestLimit = None,
-    as_json: Json = False,
-) -> None:
+@names_a_request
+def plan(request: Request, *, as_json: Json = False) -> None:
     """What a run would ask and train, before anything is spent: calls and tokens per role and arm, as a range."""
     from tutelage.cli.table import print_plan
     from tutelage.experiments.plan import plan_request
 
-    request = _request(recipe, task, teacher, student, pool, seed, seeds, preset, toy, sets, task_sets, arm, test_limit)
     print_plan(request, plan_request(request), as_json=as_json)
 
 
@@ -149,7 +107,7 @@ def report(folder: Path, as_json: Json = False) -> None:
     _run_folder(folder)
     html, markdown = write_report(folder)
     if as_json:
-        _print_json(summarise(folder))
+        print_json(summarise(folder))
     else:
         print(html)
         print(markdown)
@@ -170,7 +128,7 @@ def export(
     _run_folder(folder)
     written = write_export(folder, to=to, arm=arm, seed=seed, out=out)
     if as_json:
-        _print_json([str(path) for path in written])
+        print_json([str(path) for path in written])
         return
     for path in written:
         print(path)
@@ -189,7 +147,7 @@ def doctor(
     if losses:
         found = check_losses(losses)
         if as_json:
-            _print_json(found)
+            print_json(found)
         else:
             print_losses(found)
         if not found["passed"]:
@@ -197,7 +155,7 @@ def doctor(
         return
     findings = examine()
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
         print_findings(findings)
 
@@ -229,7 +187,7 @@ def validate(
 
     found = validate_file(file, shape=shape)
     if as_json:
-        _print_json({**asdict(found), "ok": found.ok})
+        print_json({**asdict(found), "ok": found.ok})
     else:
         print(f"{found.path}: {found.good:,} of {found.rows:,} rows can be used, shape {found.shape or 'not recognised'}")
         for kind, count in found.counts:
@@ -242,120 +200,6 @@ def validate(
         raise typer.Exit(2)
 
 
-@cache.command("stats")
-def cache_stats(as_json: Json = False) -> None:
-    """How many answers, of which models, how large."""
-    from dataclasses import asdict
-
-    with _open_cache() as held:
-        found = asdict(held.stats())
-    if as_json:
-        _print_json(found)
-    else:
-        for name, value in found.items():
-            if isinstance(value, dict):
-                print(f"{name}:")
-                print("\n".join(f"  {count:>9,}  {what}" for what, count in sorted(value.items(), key=lambda x: -x[1])))
-            else:
-                print(f"{name}: {value}")
-
-
-@cache.command("verify")
-def cache_verify() -> None:
-    """Whether every row is readable and hashes to its own key."""
-    with _open_cache() as held:
-        findings = held.verify()
-    print("\n".join(findings) or "every row is readable and hashes to its own key")
-    if findings:
-        raise typer.Exit(1)
-
-
-@cache.command("prune")
-def cache_prune(
-    model: Annotated[str | None, typer.Option("--model", help="Answers of this model name only.")] = None,
-    older_than_days: Annotated[float | None, typer.Option("--older-than-days", min=0)] = None,
-    errors: Annotated[bool, typer.Option("--errors", help="Rows that hold a failure, so that the next run asks again.")] = False,
-    broken: Annotated[bool, typer.Option("--broken", help="Rows that cannot be read.")] = False,
-) -> None:
-    """Delete the answers that fulfil every condition given."""
-    if model is None and older_than_days is None and not errors and not broken:
-        raise SettingsError(
-            "cache prune needs a condition", fix="--model, --older-than-days, --errors or --broken; to drop all, delete the file"
-        )
-    with _open_cache() as held:
-        seconds = None if older_than_days is None else older_than_days * 86_400
-        print(f"{held.prune(model=model, older_than_s=seconds, errors=errors, broken=broken):,} answers deleted")
-
-
-@cache.command("export")
-def cache_export(
-    file: Path,
-    model: Annotated[str | None, typer.Option("--model", help="Answers of this model name only.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="generate, score or embed.")] = None,
-) -> None:
-    """Write the answers as JSONL or Parquet; `recorded:FILE` plays them back with the network off."""
-    from tutelage.journal.export import export_cache
-
-    with _open_cache() as held:
-        print(f"{file}: {export_cache(held, file, model=model, kind=kind):,} answers")
-
-
-@cache.command("import")
-def cache_import(file: Path) -> None:
-    """Take in answers that another workspace exported; what is there already stays."""
-    from tutelage.journal.export import import_cache
-
-    with _open_cache() as held:
-        new, known = import_cache(held, file)
-    print(f"{new:,} answers taken in, {known:,} were there already")
-
-
-def _open_cache() -> Any:
-    from tutelage.experiments.run import cache_path
-    from tutelage.journal.cache import CallCache
-
-    return CallCache(cache_path())
-
-
-def _request(
-    recipe: str, task: str, teacher: str | None, student: str | None, pool: list[str] | None, seed: list[int] | None, seeds: int | None,
-    preset: str | None, toy: bool, sets: list[str] | None, task_sets: list[str] | None, arm: list[str] | None, test_limit: int | None,
-) -> Any:  # fmt: skip
-    from tutelage.experiments.request import resolve_request
-
-    if seed and seeds:
-        raise SettingsError("--seed and --seeds name the seeds twice", fix="use one of them")
-    if seeds is not None and seeds < 1:
-        raise SettingsError("--seeds must be at least 1", got=seeds, fix="--seeds 3 runs the seeds 0, 1 and 2")
-    if toy and preset not in (None, "toy"):
-        raise SettingsError("--toy and --preset disagree", got=preset, fix="use one of them")
-    return resolve_request(
-        recipe,
-        task=task,
-        teacher=teacher,
-        student=student,
-        pool=pool or (),
-        arms=arm or (),
-        seeds=seed or range(seeds if seeds is not None else 1),
-        preset="toy" if toy else preset,
-        overrides=_pairs(sets, "--set"),
-        task_options=_pairs(task_sets, "--task-set"),
-        test_limit=test_limit,
-    )
-
-
-def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
-    from tutelage.experiments.request import parse_value
-
-    pairs = {}
-    for text in texts or ():
-        name, sign, value = text.partition("=")
-        if not sign or not name:
-            raise SettingsError(f"{option} takes NAME=VALUE", got=text, fix=f"for example {option} NAME=8")
-        pairs[name.strip()] = parse_value(value)
-    return pairs
-
-
 def _run_folder(folder: Path) -> None:
     if not (folder / "run.json").exists():
         raise SettingsError(
@@ -363,13 +207,6 @@ def _run_folder(folder: Path) -> None:
             got=folder,
             fix="name a folder that `tutelage run` printed, usually runs/<recipe>-<id>",
         )
-
-
-def _print_json(value: Any) -> None:
-    import orjson
-
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
-    sys.stdout.buffer.flush()
 
 
 def _without_budget(typed: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from tutelage.experiments.processes import alone, in_processes
 from tutelage.experiments.request import Request, resolve_request
 from tutelage.experiments.shelf import ALONE_BELOW, Shelf, opener
 from tutelage.journal.cache import CallCache
-from tutelage.journal.folder import ArmJournal, write_whole
+from tutelage.journal.folder import ArmJournal, read_run_file, write_whole
 from tutelage.journal.ledger import Budget, Ledger
 from tutelage.lab import Lab
 from tutelage.records import Example, ModelRef, Scorecard, encode
@@ -56,11 +56,11 @@ class Outcome:
 def run_folder(request: Request, out: Path | None) -> Path:
     """The folder of this request: `runs/<recipe>-<id>` unless named; a named folder of another run is refused."""
     folder = out or Path(os.environ.get("TUTELAGE_RUNS", "runs")) / f"{request.recipe.name}-{request.id.split('-')[1][:10]}"
-    held = folder / "run.json"
     if folder.exists() and not folder.is_dir():
         raise SettingsError("the run folder named by --out is a file", got=folder, fix="name a folder, new or of this run")
-    if held.exists():
-        there = _run_file(folder)["identity"]
+    held = read_run_file(folder, "identity")
+    if held is not None:
+        there = held["identity"]
         if there != orjson.loads(orjson.dumps(request.identity)):
             wanted = orjson.loads(orjson.dumps(request.identity))
             differ = _differences(there, wanted, "")
@@ -68,21 +68,6 @@ def run_folder(request: Request, out: Path | None) -> Path:
                 f"folder {folder} holds another run", got="; ".join(differ)[:600], fix="name another --out folder, or leave it out"
             )
     return folder
-
-
-def _run_file(folder: Path) -> dict[str, Any]:
-    """run.json of a run folder, which names all that the run is made of."""
-    file = folder / "run.json"
-    try:
-        found = orjson.loads(file.read_bytes())
-        found["identity"], found["asked"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as broken:
-        raise StorageError(
-            f"{file} is damaged",
-            got=str(broken),
-            fix="run the same command into another --out folder: what was answered is kept in the call cache",
-        ) from broken
-    return found
 
 
 def _differences(there: Any, here: Any, path: str) -> list[str]:
@@ -365,7 +350,9 @@ def _taught(fit: Path) -> ModelRef:
 
 def request_of(folder: Path) -> Request:
     """The request that a run folder was made for, resolved again."""
-    found = _run_file(folder)
+    found = read_run_file(folder, "identity", "asked")
+    if found is None:
+        raise SettingsError("this is not a run folder: it has no run.json", got=folder, fix="name a folder that `tutelage run` printed")
     asked, held = found["asked"], found["identity"]
     request = resolve_request(asked.pop("recipe"), **asked)
     if held != orjson.loads(orjson.dumps(request.identity)):

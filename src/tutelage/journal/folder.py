@@ -51,6 +51,24 @@ def storage_error(path: Path, problem: OSError) -> StorageError:
     )
 
 
+def read_run_file(folder: Path, *needed: str) -> dict[str, Any] | None:
+    """run.json of a run folder, which must hold the names `needed`. None where there is no such file."""
+    file = folder / "run.json"
+    if not file.exists():
+        return None
+    try:
+        found = dict(orjson.loads(file.read_bytes()))
+        for name in needed:
+            found[name]
+    except (OSError, ValueError, KeyError, TypeError) as broken:
+        raise StorageError(
+            f"{file} is damaged",
+            got=str(broken),
+            fix="run the same command into another --out folder: what was answered is kept in the call cache",
+        ) from broken
+    return found
+
+
 class ArmJournal:
     """Events and records of one arm under one seed. A second attempt appends after a `start` event; readers use the last attempt."""
 

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from tutelage.errors import DataError, InternalError
+from tutelage.journal.folder import read_run_file
 from tutelage.records import Record, decode
 
 FINISHED, REFUSED, UNFINISHED, MISSING = "finished", "refused", "unfinished", "not started"
@@ -104,7 +105,7 @@ class Table:
 def read_run(folder: Path | str) -> RunFolder:
     """The run in `folder`."""
     path = Path(folder)
-    about = _read_object(path / "run.json")
+    about = read_run_file(path)
     if about is None:
         raise DataError(
             f"'{path}' is not a run folder", got=str(path), fix="name a folder that holds a run.json, for example runs/arte-7f3a"
