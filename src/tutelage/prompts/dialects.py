@@ -30,6 +30,19 @@ class Dialect:
     solution_stop: tuple[str, ...] = ()
     """Texts that end a solution."""
     questions_stop: tuple[str, ...] = ()
+    worked_item: str = ""
+    """One question with its solution, in prompts and replies of `practice`. Fields: question, solution."""
+    worked_pattern: str = ""
+    """Regular expression over a reply of worked items; named groups `question` and `solution`."""
+    tutor: str = ""
+    """System message of `practice`; none where this is empty. Fields: description, answer_format."""
+    lookalikes: str = ""
+    """Ask for problems like one that the student got wrong. Fields: item, count."""
+    more_lookalikes: str = ""
+    """Ask for more after a reply; where empty, the first prompt is asked again. Field: count."""
+    practice: str = ""
+    """Ask for new problems after solved ones and missed ones. Fields: items, missed, focus, count."""
+    worked_stop: tuple[str, ...] = ()
 
 
 ENGLISH = Dialect(
@@ -50,6 +63,27 @@ ENGLISH = Dialect(
         r"(?i)<input\s*+>(?P<question>(?:(?!</?(?:input|target|example)\b).)++)</input\s*+>\s*+"
         r"<target\s*+>(?P<answer>(?:(?!</?(?:input|target|example)\b).)++)</target\s*+>"
     ),
+    worked_item="<item>\n<question>\n{question}\n</question>\n<solution>\n{solution}\n</solution>\n</item>",
+    worked_pattern=(
+        r"(?i)<question\s*+>(?P<question>(?:(?!</?(?:question|solution|item)\b).)++)</question\s*+>\s*+"
+        r"<solution\s*+>(?P<solution>(?:(?!</?(?:question|solution|item)\b).)++)</solution\s*+>"
+    ),
+    tutor=(
+        "You are a tutor who writes practice problems for a learner. Every problem must\n"
+        "- stand by itself: text only, no pictures, at most a hundred words;\n"
+        "- be of the same kind and ask for an answer of the same form as the problems you are shown;\n"
+        "- have its own names, things, numbers and setting: never copy a problem or change only a word of it;\n"
+        "- come with a solution that shows every step of the work, is right, and ends with {answer_format}.\n\n{description}"
+    ),
+    lookalikes=(
+        "The learner got this problem wrong. Here it is with a right solution.\n\n{item}\n\n"
+        "Write {count} similar problems, each with its solution, in exactly this form."
+    ),
+    more_lookalikes="Write {count} more, different from all above, in exactly the same form.",
+    practice=(
+        "Some problems of this kind with right solutions:\n\n{items}\n\n{missed}{focus}"
+        "Write {count} new problems that teach what the learner lacks, each with its solution, in exactly the form of the items above."
+    ),
 )
 
 FOLDS = Dialect(
@@ -63,6 +97,12 @@ FOLDS = Dialect(
     item_pattern=r"^[ \t]*+Q : (?P<question>[^\n]*?\?)[ \t]*$",
     solution_stop=("\n",),
     questions_stop=("\n\n",),
+    worked_item="Q : {question}\nA : {solution}",
+    worked_pattern=r"^[ \t]*+(?:Q : *+)?(?P<question>[^\n]*?\?)[ \t]*+\nA : (?P<solution>[^\n]++)",
+    # A model raised on demonstrations goes on in their way when it is left at the next question.
+    lookalikes="{item}\n\nQ :",
+    practice="{items}\n\nQ :",
+    worked_stop=("\n\n",),
 )
 
 BBH = Dialect(
@@ -76,6 +116,11 @@ BBH = Dialect(
     item="Q: {question}",
     item_pattern=r"^Q: (?P<question>(?:(?!\n\n|\nA:|\nQ: ).)+)",
     solution_stop=("\n\n",),
+    worked_item="Q: {question}\nA: {solution}",
+    worked_pattern=r"^[ \t]*+(?:Q: *+)?(?P<question>(?:(?!\n\n|\nA:|\nQ: ).)+)\nA: (?P<solution>(?:(?!\n\n|\nQ:).)++)",
+    lookalikes="{item}\n\nQ:",
+    practice="{items}\n\nQ:",
+    worked_stop=("\n\n",),
 )
 
 DIALECTS = {d.name: d for d in (ENGLISH, FOLDS, BBH)}
