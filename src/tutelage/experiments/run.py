@@ -93,9 +93,9 @@ def run_request(
     if budget:
         Budget.parse(budget)  # refused before anything is written
     folder = run_folder(request, out)
-    _write_run(request, folder, command)
-    todo = [seed for seed in request.seeds if any(not _journal(folder, seed, arm).done() for arm in request.arms)]
-    jobs = max(1, min(jobs or _jobs(request), len(todo) or 1))
+    prepare_folder(request, folder, command)
+    todo = unfinished_seeds(request, folder)
+    jobs = max(1, min(jobs or default_jobs(request), len(todo) or 1))
     calls = fits = 0
     try:
         if todo and jobs == 1:
@@ -113,7 +113,11 @@ def run_request(
     return _outcome(request, folder, calls, fits)
 
 
-def _jobs(request: Request) -> int:
+def unfinished_seeds(request: Request, folder: Path) -> list[int]:
+    return [seed for seed in request.seeds if any(not _journal(folder, seed, arm).done() for arm in request.arms)]
+
+
+def default_jobs(request: Request) -> int:
     """Two processes of one thread for small models; one process with all cores where a model is large: each process holds its own."""
     sizes = [facts.parameters or 0 for _, facts in request.models.values()]
     return min(2, os.cpu_count() or 1) if max(sizes, default=0) < ALONE_BELOW else 1
@@ -274,7 +278,8 @@ MALFORMED_TOLD = 20
 """Malformed rows that run.json names; all of them are counted."""
 
 
-def _write_run(request: Request, folder: Path, command: str) -> None:
+def prepare_folder(request: Request, folder: Path, command: str) -> None:
+    """Write down what the run is, once; processes read it from there."""
     if (folder / "run.json").exists():
         return
     task, card = request.task, request.recipe.card

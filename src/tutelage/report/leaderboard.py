@@ -47,13 +47,14 @@ def leaderboard(rows: Sequence[Row], *, metric: str = "accuracy") -> tuple[str, 
 
     The sentence under it says in words which rows cannot be told from the best.
     """
-    if len({r.fingerprint for r in rows}) > 1:
+    measured = [r for r in rows if r.score.value is not None]
+    if len({r.fingerprint for r in measured}) > 1:
         raise SettingsError(
             "rows of a leaderboard were measured differently",
-            got=", ".join(f"{r.name}: {r.fingerprint}" for r in rows),
+            got=", ".join(f"{r.name}: {r.fingerprint}" for r in measured),
             fix="compare scores of the same test questions, shots, wording and decoding",
         )
-    ranked = sorted(rows, key=lambda r: (r.score.value is None, -(r.score.value or 0.0), r.name))
+    ranked = ranking(rows)
     tested = [r for r in ranked if r.to_best is not None and r.to_best.p_value is not None]
     adjusted = dict(zip((r.name for r in tested), holm([r.to_best.p_value for r in tested if r.to_best and r.to_best.p_value is not None])))
     table = [_cells(place, r, adjusted.get(r.name)) for place, r in enumerate(ranked, 1)]
@@ -63,6 +64,11 @@ def leaderboard(rows: Sequence[Row], *, metric: str = "accuracy") -> tuple[str, 
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in HEAD)
     html = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{cells}</tbody></table></div>\n<p>{escape(said)}</p>'
     return markdown, html
+
+
+def ranking(rows: Sequence[Row]) -> list[Row]:
+    """Best first; rows without a score last, equal ones by name."""
+    return sorted(rows, key=lambda r: (r.score.value is None, -(r.score.value or 0.0), r.name))
 
 
 def in_words(ranked: Sequence[Row], *, metric: str = "accuracy") -> str:
