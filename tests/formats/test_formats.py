@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tutelage.errors import DataError, SettingsError, UserError
 from tutelage.formats import FORMATS, convert, read, validate, write
-from tutelage.formats.shapes import ALPACA_INPUT, DESIRABLE, SHAPES
+from tutelage.formats.cells import ALPACA_INPUT, DESIRABLE
+from tutelage.formats.shapes import SHAPES
 from tutelage.records import Example, Message, Pair, Problem, Prompt
 
 said = st.text(min_size=1, max_size=40).filter(lambda text: text.strip() and not text.lstrip().startswith('[{"'))

@@ -1,11 +1,12 @@
 """Files that were written here go through TRL's own trainers: columns recognised, rows tokenised, one step made, no warning."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
 from tutelage.formats import write
-from tutelage.formats.shapes import DESIRABLE
+from tutelage.formats.cells import DESIRABLE
 from tutelage.records import Example, Message, Pair, Prompt
 
 pytest.importorskip("trl", reason="TRL is an extra for tests")
@@ -15,9 +16,9 @@ WORDS = [*map(chr, range(32, 127)), "<pad>", "<eos>", "<unk>"]
 """One token per character, so that a prompt's tokens begin those of prompt and completion together."""
 
 
-def model_and_tokenizer():
+def model_and_tokenizer(*, rates=False):
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
@@ -26,6 +27,8 @@ def model_and_tokenizer():
     )
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": len(WORDS)}
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    if rates:
+        return LlamaForSequenceClassification(LlamaConfig(**sizes, **ids, num_labels=1)), tokenizer
     return LlamaForCausalLM(LlamaConfig(**sizes, **ids)), tokenizer
 
 
@@ -33,8 +36,8 @@ def train(kind, path, folder, **settings):
     import trl
     from datasets import load_dataset
 
-    model, tokenizer = model_and_tokenizer()
-    model.save_pretrained(folder / "model")  # DPO opens its reference from there
+    model, tokenizer = model_and_tokenizer(rates=kind == "Reward")
+    model.save_pretrained(folder / "model")  # DPO and KTO open their reference from there
     model = type(model).from_pretrained(folder / "model")
     config = getattr(trl, f"{kind}Config")(
         output_dir=str(folder), max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True, bf16=False, disable_tqdm=True,
@@ -64,6 +67,9 @@ LABELS = [example(a, "b c", **{DESIRABLE: a in "eg"}) for a in "efgh"]
         ("SFT", "prompt-completion", SINGLE, False),
         ("SFT", "messages", TURNS, None),
         ("DPO", "preference", PAIRS, True),
+        ("KTO", "label", LABELS, True),
+        ("Reward", "preference", PAIRS, True),
+        ("Reward", "preference", [replace(p, margin=0.5) for p in PAIRS], True),
     ],
 )
 def test_trainers_take_the_files_as_they_are(kind, shape, records, chat, tmp_path, caplog):

@@ -5,7 +5,8 @@ import pytest
 
 from tutelage.errors import DataError
 from tutelage.records import Problem
-from tutelage.verify.constraints import CONSTRAINTS, compatible, constraints, draw_compatible, holds, instruction, sentences_of, words_of
+from tutelage.verify.constraints import CONSTRAINTS, compatible, constraints, draw_compatible, holds, instruction
+from tutelage.verify.counting import sentences_of, words_of
 from tutelage.verify.language import LANGUAGES, language_of
 
 # Name, parameters, texts that satisfy it, texts that do not. The last of each list is ugly.
@@ -78,7 +79,7 @@ CASES = [
         "sections",
         {"word": "Section", "n": 2},
         ["Section 1\na\nSection 2\nb", "## SECTION 1: x\na\n\n**Section 2**\nb"],
-        ["Section 1\na", "Section 1\na\nSection 3\nb", "Section 1\nSection 2\nb"],
+        ["no sections here", "Section 1\na", "Section 1\na\nSection 3\nb", "Section 1\nSection 2\nb"],
     ),
     ("json", {}, ['{"a": [1, null]}', "```json\n[1]\n```"], ["{'a': 1}", '{"a": NaN}', "3", '{"a": 1} and more', "[" * 20000]),
     ("title", {}, ["<<A title>>\ntext", "x << y >> z"], ["<A title>", "<<>>", "<<  >>", "<<a\nb>>"]),

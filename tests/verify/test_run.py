@@ -2,6 +2,9 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,36 @@ def test_a_worker_outlives_the_thread_that_started_it():
         pids = worker.pids()
         assert worker.compare("3x", "x+2x") == "right"
         assert worker.pids() == pids
+
+
+ORPHANING = """
+import os, time
+from tutelage.verify.maths import Maths
+worker = Maths()
+worker.compare("2x", "x + x")
+other = os.fork()
+if other == 0:
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+    time.sleep(60)
+    os._exit(0)
+print(other, *worker.pids(), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_worker_ends_with_its_owner_though_another_process_holds_the_pipe():
+    done = subprocess.run([sys.executable, "-c", ORPHANING], capture_output=True, text=True, check=True)
+    other, *pids = map(int, done.stdout.split())
+    try:
+        for _ in range(200):
+            if gone(pids):
+                break
+            time.sleep(0.1)
+        assert pids
+        assert gone(pids)
+    finally:
+        os.kill(other, 9)
 
 
 SQUARE = Problem(text="Square a number.", context={"tests": ["assert f(2) == 4", "assert f(-3) == 9"], "entry_point": "f"})

@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 from tutelage.errors import DataError, SettingsError, did_you_mean, missing_extra
-from tutelage.formats.shapes import SHAPES, Content, Shape, Unfit, is_plain, recognise
+from tutelage.formats.cells import Content, Unfit
+from tutelage.formats.shapes import SHAPES, Shape, is_plain, recognise
 from tutelage.records import Problem
 from tutelage.rows import BadRow, Row, file_format, read_rows
 

@@ -20,8 +20,8 @@ import orjson
 from tutelage.errors import DataError
 from tutelage.records import Problem, Verdict
 from tutelage.tasks.options import Options
-from tutelage.tasks.published import data_folder, published_file
-from tutelage.tasks.splits import at, deal, prove_disjoint, require_rows, thin, without_repeats
+from tutelage.tasks.published import data_folder, published_file, published_task
+from tutelage.tasks.splits import at, deal, thin, without_repeats
 from tutelage.tasks.task import Task, Technique
 from tutelage.verify.choice import choice, place_of
 from tutelage.verify.exact import exact
@@ -231,10 +231,12 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         splits = {split: (*rows, *dealt[split]) for split, rows in splits.items()}
     splits, across = without_repeats(splits)
     dropped |= across
-    prove_disjoint(splits)
-    require_rows(splits, {"seed": 1, "validation": 2, "test": 2}, name=name, fix="ask for fewer rows in the other splits")
-    return Task(
-        name=name,
+    return published_task(
+        name,
+        splits,
+        seeds=1,
+        fix="ask for fewer rows in the other splits",
+        options=options,
         version=VERSION,
         licence=LICENCE,
         chance=_chance(splits["test"]),
@@ -243,11 +245,6 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         techniques=techniques(subs[0]) if len(subs) == 1 else (),
         templated=True,
         dropped=dropped,
-        options=dict(options),
-        seed=splits["seed"],
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
     )
 
 

@@ -26,8 +26,8 @@ from tutelage.errors import DataError
 from tutelage.records import Problem
 from tutelage.seeds import derive
 from tutelage.tasks.options import Options
-from tutelage.tasks.published import published_file
-from tutelage.tasks.splits import at, prove_disjoint, require_rows, same_question, thin, without_repeats
+from tutelage.tasks.published import published_file, published_task
+from tutelage.tasks.splits import at, same_question, thin, without_repeats
 from tutelage.tasks.task import Task, Technique
 from tutelage.verify.choice import choice
 
@@ -75,10 +75,12 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         "validation": thin(unique["validation"], sizes["validation"], seed=split_seed),
         "test": thin(unique["test"], sizes["test"], seed=split_seed),
     }
-    prove_disjoint(splits)
-    require_rows(splits, {"seed": 2, "validation": 2, "test": 2}, name=name, fix="the published file is longer; ask for larger splits")
-    return Task(
-        name=name,
+    return published_task(
+        name,
+        splits,
+        seeds=2,
+        fix="the published file is longer; ask for larger splits",
+        options=options,
         version=VERSION,
         licence=LICENCE,
         chance=1 / len(labels),
@@ -87,11 +89,6 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         techniques=TECHNIQUES,
         labels=labels,
         dropped=dropped,
-        options=dict(options),
-        seed=splits["seed"],
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
     )
 
 

@@ -15,8 +15,8 @@ from tutelage.errors import DataError
 from tutelage.records import Problem
 from tutelage.rows import BadRow, read_rows
 from tutelage.tasks.options import Options
-from tutelage.tasks.published import published_file
-from tutelage.tasks.splits import at, deal, prove_disjoint, require_rows, thin, without_repeats
+from tutelage.tasks.published import published_file, published_task
+from tutelage.tasks.splits import at, deal, thin, without_repeats
 from tutelage.tasks.task import Task, Technique
 from tutelage.verify.numeric import numeric
 
@@ -71,10 +71,12 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         "train": thin(dealt["train"], train_size, seed=split_seed),
         "test": thin(unique["test"], test_size, seed=split_seed),
     }
-    prove_disjoint(splits)
-    require_rows(splits, {"seed": 1, "validation": 2, "test": 2}, name=name, fix="the published files are longer; ask for larger splits")
-    return Task(
-        name=name,
+    return published_task(
+        name,
+        splits,
+        seeds=1,
+        fix="the published files are longer; ask for larger splits",
+        options=options,
         version=VERSION,
         licence=LICENCE,
         chance=CHANCE,
@@ -82,11 +84,6 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         verify=numeric,
         techniques=TECHNIQUES,
         dropped=dropped,
-        options=dict(options),
-        seed=splits["seed"],
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
     )
 
 

@@ -1,11 +1,17 @@
-"""Files of published data sets, in the folder that `TUTELAGE_DATA` names. There is no default: the package ships no rows."""
+"""Published data sets: their files, in the folder that `TUTELAGE_DATA` names (there is no default: the package ships no rows), and the task
+that their rows make once they are dealt out."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tutelage.errors import DataError
+from tutelage.records import Problem
+from tutelage.tasks.splits import prove_disjoint, require_rows
+from tutelage.tasks.task import Task
 
 VARIABLE = "TUTELAGE_DATA"
 
@@ -37,3 +43,13 @@ def published_file(task: str, relative: str) -> Path:
             fix=f"put the published file there, or set {VARIABLE}",
         )
     return path
+
+
+def published_task(
+    name: str, splits: Mapping[str, tuple[Problem, ...]], *, seeds: int, fix: str, options: Mapping[str, Any], **facts: Any
+) -> Task:
+    """The task of these splits: no question in two of them, at least `seeds` seeds and two rows to choose and to test on. `facts` are the
+    other fields of `Task`."""
+    prove_disjoint(splits)
+    require_rows(splits, {"seed": seeds, "validation": 2, "test": 2}, name=name, fix=fix)
+    return Task(name=name, options=dict(options), **{split: splits[split] for split in ("seed", "train", "validation", "test")}, **facts)

@@ -2,10 +2,6 @@
 
 A problem carries its constraints in `context["constraints"]`, a list like `[{"name": "words", "relation": "at least", "n": 50}, ...]`.
 The verdict's score is the share that holds (the card's R); right means all (its strict reward). An empty text meets nothing.
-
-How things are counted, because libraries differ: a word is a run of letters and digits with inner apostrophes, hyphens, points or commas
-(a Chinese or Japanese character counts as one); a sentence ends with . ! ? or their relatives before white space or the end, but not after
-an initial, a known abbreviation or inside a number; paragraphs are divided by an empty line, or by a line `***` where that is asked.
 """
 
 from __future__ import annotations
@@ -19,13 +15,11 @@ from typing import Any
 
 from tutelage.errors import DataError, did_you_mean
 from tutelage.records import Problem, Verdict
+from tutelage.verify.counting import occurrences_of, paragraphs_of, sentences_of, words_of
 from tutelage.verify.language import language_of
 
 RELATIONS = ("at least", "less than", "exactly")
 
-_WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W_぀-ヿ㐀-鿿]+(?:[.,'’\-–][^\W_぀-ヿ㐀-鿿]+)*")
-_ABBREVIATIONS = frozenset("mr mrs ms dr prof st vs etc e.g i.e no vol fig al jr sr inc ltd co a.m p.m u.s u.k approx dept est".split())  # noqa: SIM905
-_END = re.compile(r"[.!?…。！？]+[\"'”’)\]*_]*(?=\s|$)|[。！？]+")
 _BULLET = re.compile(r"^[ \t]*(?:[-*+•][ \t]+)\S", re.MULTILINE)
 _HIGHLIGHT = re.compile(
     r"(?<!\*)(?:\*\*(?!\s)[^*\n]*?[^\s*]\*\*|\*(?![\s*])[^*\n]*?[^\s*]\*)(?!\*)|(?<![_\w])_(?![\s_])[^_\n]*?[^\s_]_(?![_\w])"
@@ -88,41 +82,6 @@ def compatible(one: str, other: str) -> bool:
     return one != other and other not in CONSTRAINTS[one].conflicts and one not in CONSTRAINTS[other].conflicts
 
 
-def words_of(text: str) -> list[str]:
-    return _WORD.findall(text)
-
-
-def sentences_of(text: str) -> list[str]:
-    """The sentences, in order; a text without an end mark is one."""
-    found: list[str] = []
-    start = 0
-    for end in _END.finditer(text):
-        if end[0].startswith(".") and not _ends_here(text, end):
-            continue
-        if words_of(text[start : end.end()]):
-            found.append(text[start : end.end()].strip())
-        start = end.end()
-    if words_of(text[start:]):
-        found.append(text[start:].strip())
-    return found
-
-
-def _ends_here(text: str, stop: re.Match[str]) -> bool:
-    """Whether a full stop ends a sentence: not after an abbreviation, an initial (J. Smith) or the number of a list item."""
-    line = text[text.rfind("\n", 0, stop.start()) + 1 : stop.start()]
-    word = (line.rsplit(None, 1)[-1:] or [""])[0].lstrip("(\"'“‘[")
-    if word.lower() in _ABBREVIATIONS:
-        return not text[stop.end() :].strip() or (text[stop.end() :].lstrip()[:1].isupper() and word.lower() in ("etc", "a.m", "p.m"))
-    if text[stop.end() :].strip() == "":
-        return True
-    return not ((re.fullmatch(r"[A-Z]", word) and word != "I") or re.fullmatch(r"\s*\d{1,2}", line))
-
-
-def paragraphs_of(text: str, separator: str = "blank") -> list[str]:
-    pattern = r"\n[ \t]*\*\*\*[ \t]*(?:\n|$)" if separator == "***" else r"\n[ \t]*\n\s*"
-    return [part.strip() for part in re.split(pattern, text.strip()) if part.strip()]
-
-
 def _compare(count: int, relation: str, n: int) -> bool:
     if relation not in RELATIONS:
         raise DataError("relation of a constraint is unknown", got=relation, fix=did_you_mean(relation, RELATIONS))
@@ -142,22 +101,16 @@ def _known(wanted: Mapping[str, Any]) -> Constraint:
     return found
 
 
-def _occurrences(text: str, keyword: str) -> int:
-    """Of a word or phrase as a whole, without regard to case; white space inside a phrase may be any."""
-    pattern = r"\s+".join(map(re.escape, keyword.split()))
-    return len(re.findall(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE)) if pattern else 0
-
-
 def include_keywords(text: str, *, keywords: Sequence[str]) -> bool:
-    return all(_occurrences(text, keyword) for keyword in keywords)
+    return all(occurrences_of(text, keyword) for keyword in keywords)
 
 
 def keyword_frequency(text: str, *, keyword: str, relation: str, n: int) -> bool:
-    return _compare(_occurrences(text, keyword), relation, n)
+    return _compare(occurrences_of(text, keyword), relation, n)
 
 
 def forbidden_words(text: str, *, words: Sequence[str]) -> bool:
-    return not any(_occurrences(text, word) for word in words)
+    return not any(occurrences_of(text, word) for word in words)
 
 
 def letter_frequency(text: str, *, letter: str, relation: str, n: int) -> bool:
@@ -216,7 +169,7 @@ def highlights(text: str, *, n: int) -> bool:
 def sections(text: str, *, word: str, n: int) -> bool:
     """Headings like `SECTION 1`, each at the beginning of a line with text after it, numbered from 1."""
     found = list(re.finditer(rf"^[ \t#*]*{re.escape(word)}[ \t]+(\d+)\b[^\n]*", text, re.IGNORECASE | re.MULTILINE))
-    ends = [match.start() for match in found[1:]] + [len(text)]
+    ends = [match.start() for match in found[1:]] + [len(text)] * bool(found)
     filled = all(text[match.end() : end].strip(" \t\n*#:.-") for match, end in zip(found, ends, strict=True))
     return len(found) >= n and filled and [int(match[1]) for match in found] == list(range(1, len(found) + 1))
 

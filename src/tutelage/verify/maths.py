@@ -26,15 +26,16 @@ from tutelage.verify.exact import plain
 from tutelage.verify.extract import final_answer
 from tutelage.verify.numeric import digits, parse_number
 
-LIMIT_S = 1.5
-"""Of processor time per pair. With the replacement of the killed child no pair takes 2 s on a machine that is not overloaded."""
+LIMIT_S = 1.0
+"""Of processor time per pair, a hundred times what an ordinary one takes. With the replacement of the killed child no pair takes 2 s on a
+machine that gives it half a processor."""
 LENGTH_LIMIT = 4000
 """A longer answer is a derivation or a runaway generation; it is not handed to the parser."""
 _START_S = 60.0
 
 
 class Maths:
-    """A verifier that owns a worker process, started on first use. `close` it, or use it in a `with` statement."""
+    """A verifier that owns a worker process, started on first use and again after a pause. `close` it, or use it in a `with` statement."""
 
     def __init__(self, *, limit_s: float = LIMIT_S) -> None:
         self._limit_s = limit_s

@@ -2,8 +2,11 @@
 
 It loads math-verify once, then keeps one forked child that does the work. A child that takes too long, takes too much memory or dies is
 killed and replaced by a fresh fork in milliseconds, so a hostile expression costs its time limit and nothing more. Requests and replies
-are one JSON object per line. It ends when its standard input ends, that is, with its owner, however that ends. (The kernel's signal at the
-parent's death would come when the *thread* that started this process ends, which is too early.)
+are one JSON object per line.
+
+It ends when its standard input ends, that is, with its owner, however that ends; when its owner is gone and somebody else still holds the
+other end of the pipe; and after a while without work. (The kernel's signal at the parent's death would come when the *thread* that started
+this process ends, which is too early.)
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ from typing import Any
 
 MEMORY_MB = 1024
 """Address space that a child may take beyond what loading took."""
+IDLE_S = 60.0
+"""Without a request for so long the process ends; its owner starts another when one is needed."""
+_LOOK_S = 2.0
 RENEW_AFTER = 5000
 """Requests after which a child is replaced anyway: sympy's caches grow."""
 
@@ -115,7 +121,18 @@ class Child:
         os.waitpid(self.pid, 0)
 
 
+def _request(owner: int) -> bytes:
+    """The next line; nothing where there will be none."""
+    waited = 0.0
+    while not select.select([0], [], [], _LOOK_S)[0]:
+        waited += _LOOK_S
+        if os.getppid() != owner or waited >= IDLE_S:
+            return b""
+    return sys.stdin.buffer.readline()
+
+
 def main() -> None:
+    owner = os.getppid()
     logging.disable(logging.CRITICAL)
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
@@ -124,7 +141,7 @@ def main() -> None:
     replies.write('"ready"\n')
     replies.flush()
     child = Child()
-    for line in sys.stdin.buffer:
+    while line := _request(owner):
         if child.served >= RENEW_AFTER:
             child.end()
             child = Child()
