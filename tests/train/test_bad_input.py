@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from checkpoints import tiny_checkpoint
-from tutelage.errors import CapabilityError, DataError, OutsideError, SettingsError
-from tutelage.objectives import classification, critique_bradley_terry, cross_entropy, dpo, match_hidden_mse
+from tutelage.engine.loading import open_model
+from tutelage.errors import CapabilityError, DataError, OutsideError, SettingsError, TutelageError
+from tutelage.objectives import (
+    bradley_terry,
+    classification,
+    critique_bradley_terry,
+    cross_entropy,
+    dpo,
+    grpo,
+    kto,
+    match_hidden_cosine,
+    match_hidden_mse,
+)
 from tutelage.records import Example, Prompt
-from tutelage.train import FitSettings, Fixed, OnPolicy, Reference, Rollout, Watch
+from tutelage.train import FitSettings, Fixed, Lora, OnPolicy, Reference, Rollout, Teacher, Watch
 from tutelage.train.loop import OWN_FILE, explained, fit
 from tutelage.train.schedule import factor
 from tutelage.train.window import count
-from windows import examples, opened_site, pairs
+from windows import examples, opened_site, pairs, ref
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +181,108 @@ def test_a_reference_that_joins_late_is_the_model_before_the_first_step(student:
     gaps = [e["terms"]["reference_kl"] for e in result.log]
     assert gaps[0] == pytest.approx(0.0, abs=1e-6)
     assert gaps[-1] > 1e-3
+
+
+def refused(student: Path, out: Path, **changes: Any) -> str:
+    """What a fit that cannot be done says; nothing is left behind."""
+    asked: dict[str, Any] = {"model": student, "source": Fixed(examples()), "objective": cross_entropy(), "settings": FitSettings(lr=1e-3)}
+    with pytest.raises(TutelageError) as told:
+        fit(**{**asked, **changes}, seed=0, out=out)
+    assert not out.exists()
+    return str(told.value)
+
+
+CLASS = FitSettings(lr=1e-3, head="class", classes=2)
+LABELLED = [replace(e, label=i % 2) for i, e in enumerate(examples())]
+ROLLOUTS = OnPolicy([e.prompt for e in examples()], max_tokens=4)
+WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
+    "pairs asked of examples": ({"objective": dpo(), "targets": Reference()}, "compares pairs", "pass Pair records"),
+    "examples asked of pairs": ({"source": Fixed(pairs())}, "learn the rejected texts", "over='chosen'"),
+    "a class term on the lm head": ({"source": Fixed(LABELLED), "objective": classification()}, "the lm head", "head='class'"),
+    "scores on the lm head": ({"source": Fixed(pairs()), "objective": bradley_terry()}, "the lm head", "head='class'"),
+    "text on the class head": ({"settings": CLASS}, "the class head", "head='lm'"),
+    "no labels": ({"objective": classification(), "settings": CLASS}, "needs a label on every example", "set label"),
+    "a label too many": (
+        {"source": Fixed([replace(LABELLED[0], label=2)]), "objective": classification(), "settings": CLASS},
+        "not one of the classes",
+        "set classes",
+    ),
+    "no labels for kto": ({"objective": kto(), "targets": Reference()}, "needs a label on every example", "set label"),
+    "a policy gradient on fixed data": ({"objective": grpo()}, "the rows do not bring", "OnPolicy"),
+    "a policy gradient without a reward": (
+        {"source": ROLLOUTS, "objective": grpo(), "settings": FitSettings(lr=1e-3, steps=1)},
+        "advantages, which the rows do not bring",
+        "reward=",
+    ),
+    "an adapter for modules that are not there": (
+        {"settings": FitSettings(lr=1e-3, lora=Lora(targets=("query",)))},
+        "LoRA cannot be put on these modules",
+        "q_proj",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_fit_together_is_refused_with_the_way_out(student: Path, tmp_path: Path, name: str) -> None:
+    changes, what, way_out = WRONG[name]
+    said = refused(student, tmp_path / "out", **changes)
+    assert what in said
+    assert way_out in said.partition("fix:")[2]
+
+
+def test_hidden_states_of_unequal_width_need_a_projection(student: Path, tmp_path: Path) -> None:
+    wide = tiny_checkpoint(tmp_path / "wide", seed=2, width=48)
+    said = refused(student, tmp_path / "out", objective=match_hidden_cosine(), targets=Teacher(ref(wide)))
+    assert "32 and 48" in said
+    assert "match_hidden_mse" in said
+
+
+def leave_out(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    return [r.dropped() for r in rollouts]
+
+
+def leave_out_most(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    return [r if r.number == 0 else r.dropped() for r in rollouts]
+
+
+def test_windows_with_nothing_in_them_are_counted_and_a_fit_of_nothing_else_is_refused(student: Path, tmp_path: Path) -> None:
+    settings = FitSettings(lr=1e-3, batch=2, steps=3)
+    prompts = [e.prompt for e in examples()]
+    said = refused(student, tmp_path / "out", source=OnPolicy(prompts, max_tokens=4, edit=leave_out), settings=settings)
+    assert "no window held anything to learn" in said
+    source = OnPolicy(prompts, max_tokens=4, edit=leave_out_most)
+    result = fit(model=student, source=source, objective=cross_entropy(), settings=settings, seed=0, out=tmp_path / "out")
+    assert result.dropped["windows with nothing to learn"] == 2
+    assert [e["gradient_norm"] > 0 for e in result.log] == [True, False, False]
+
+
+def test_nothing_but_a_model_is_ever_replaced(student: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "kept.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name, what in (("notes", "not a model"), ("file", "is a file")):
+        with pytest.raises(SettingsError, match=what):
+            fit(model=student, source=Fixed(examples()), objective=cross_entropy(), settings=FitSettings(lr=1), seed=0, out=tmp_path / name)
+    assert (tmp_path / "notes" / "kept.txt").read_text() == (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(SettingsError, match="at least 1"):
+        OnPolicy([], max_tokens=0)
+
+
+def test_an_adapter_knows_its_base(student: Path, tmp_path: Path) -> None:
+    settings = FitSettings(lr=1e-3, lora=Lora(rank=2))
+    adapter = tmp_path / "adapter"
+    fit(model=student, source=Fixed(examples()), objective=cross_entropy(), settings=settings, seed=0, out=adapter)
+    for number, (family, seed, what) in enumerate((("llama", 5, "other weights"), ("qwen3", 0, "does not fit|other weights"))):
+        other = tiny_checkpoint(tmp_path / f"other-{number}", family, seed=seed)
+        moved = tmp_path / f"moved-{number}"
+        shutil.copytree(adapter, moved)
+        config = json.loads((moved / "adapter_config.json").read_text())
+        (moved / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(other)}))
+        with pytest.raises(DataError, match=what):
+            open_model(moved)
+        (moved / "base.json").unlink()
+        if family == "llama":  # nothing says that it is another one
+            assert open_model(moved).module is not None
+        else:
+            with pytest.raises(DataError, match="does not fit"):
+                open_model(moved)

@@ -15,8 +15,8 @@ from tutelage.engine.decode import score_ids
 from tutelage.errors import SettingsError
 from tutelage.hashing import canonical
 from tutelage.objectives import cross_entropy, grpo, off_policy, rloo
-from tutelage.records import Example, Prompt
-from tutelage.train import Domains, FitSettings, Fixed, Mixture, OnPolicy, Replay, Rollout, Selected
+from tutelage.records import Example, Problem, Prompt, Verdict
+from tutelage.train import Checked, Domains, FitSettings, Fixed, Mixture, OnPolicy, Replay, Rollout, Selected
 from tutelage.train.batch import Batch
 from tutelage.train.feeds import Site, decode_group, encode_group
 from tutelage.train.loop import fit
@@ -194,3 +194,46 @@ def test_scoring_elsewhere_agrees_with_the_loop(site: Site) -> None:
     with site.network.frozen():
         mine = log_probs(site.network, Batch([Group(rows=(row,))], site.network.device))
     assert off(mine, torch.tensor(elsewhere)) < 1e-5
+
+
+def test_a_stop_text_ends_a_rollout_and_is_trained_on_but_not_shown(site: Site) -> None:
+    free = OnPolicy(PROMPTS, max_tokens=12).open(site).draw(8)
+    texts = [site.rendering.text(g.rows[0].ids[g.rows[0].start :]) for g in free]
+    letter = next(c for c in texts[0][2:] if c.isalpha() and c.isascii())
+    seen: list[Rollout] = []
+
+    def looking(rollouts: Sequence[Rollout]) -> list[Rollout]:
+        seen.extend(rollouts)
+        return list(rollouts)
+
+    looking.__qualname__ = "looking"
+    stopped = OnPolicy(PROMPTS, max_tokens=12, stop=(letter,), edit=looking).open(site).draw(8)
+    for whole, group, rollout in zip(texts, stopped, seen, strict=True):
+        assert rollout.text == whole.partition(letter)[0]
+        trained = site.rendering.text(group.rows[0].ids[group.rows[0].start :])
+        assert whole.startswith(trained)
+        assert (letter in trained) == (letter in whole)
+        assert rollout.finish == "stop" or letter not in whole
+
+
+class Half:
+    """A verifier: half right where there is a digit, unreadable where there is nothing."""
+
+    def __call__(self, problem: Problem, text: str) -> Verdict:
+        return Verdict(score=0.5 * any(c.isdigit() for c in text) + 0.5 * text.startswith(problem.answer or "?"), parsed=bool(text))
+
+
+def test_a_verifier_is_a_reward_with_an_identity(site: Site) -> None:
+    problems = [Problem(text=str(i), answer=str(i)) for i in range(3)]
+    reward = Checked(problems, verify=Half(), by="half 1")
+    prompt = PROMPTS[0]
+    rollouts = [
+        Rollout(prompt=prompt, place=p, number=0, sample=0, ids=(), log_probs=(), text=t, finish="stop")
+        for p, t in ((0, "0 is it"), (1, "0 is it"), (2, "none"), (2, ""))
+    ]
+    assert reward(rollouts) == [1.0, 0.5, 0.0, 0.0]
+    assert (reward.asked, reward.unparsed) == (4, 1)
+    other = Checked(problems[:2], verify=Half(), by="half 1")
+    assert len({canonical(r.describe()) for r in (reward, other, Checked(problems, verify=Half(), by="half 2"))}) == 3
+    with pytest.raises(SettingsError, match="name of its verifier"):
+        Checked(problems, verify=Half(), by="")

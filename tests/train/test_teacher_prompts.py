@@ -13,7 +13,7 @@ from tutelage.engine.loading import open_model
 from tutelage.errors import DataError
 from tutelage.objectives import Objective, forward_kl, match_hidden_cosine, reverse_kl, sampled_kl, sparse
 from tutelage.records import Prompt
-from tutelage.train import FitSettings, Fixed, Instead, OnPolicy, Sampled, Targets, Teacher, TopK
+from tutelage.train import FitSettings, Fixed, Instead, Itself, OnPolicy, Sampled, Targets, Teacher, TopK
 from tutelage.train.loop import fit
 from windows import examples, loss_and_gradient, off, ref
 
@@ -124,6 +124,27 @@ def test_a_prompt_without_partner_and_a_row_beyond_the_teachers_context_are_refu
     with pytest.raises(DataError, match="longer than the teacher's context") as told:
         go(Instead((e.prompt, Prompt.user("word " * 400 + e.prompt.text)) for e in examples()))
     assert "256 tokens" in str(told.value)
+
+
+def test_the_live_student_can_be_its_own_teacher_under_another_prompt(student: Path, tmp_path: Path) -> None:
+    """In the first step it is the frozen student; later it has moved along, so that what is left to learn shrinks further."""
+    frozen, live = (
+        loss_and_gradient(student, examples(), reverse_kl(), targets=targets, moved=1.0)
+        for targets in (Teacher(ref(student), asked=hinted()), Itself(asked=hinted()))
+    )
+    assert live[0] == pytest.approx(frozen[0], rel=1e-5)
+    assert off(live[1], frozen[1]) < 1e-5
+    moved = loss_and_gradient(student, examples(), reverse_kl(), targets=Itself(asked=hinted()), moved=1.3)
+    kept = loss_and_gradient(student, examples(), reverse_kl(), targets=Teacher(ref(student), asked=hinted()), moved=1.3)
+    assert abs(moved[0] - kept[0]) > 1e-3
+    assert loss_and_gradient(student, examples(), reverse_kl(), targets=Itself(asked=same()), moved=1.3)[0] == pytest.approx(0, abs=1e-6)
+    settings = FitSettings(lr=1e-3, batch=4, steps=3)
+    source = OnPolicy([e.prompt for e in examples()], max_tokens=6)
+    result = fit(
+        model=student, source=source, objective=reverse_kl(), targets=Itself(asked=hinted()), settings=settings, seed=0, out=tmp_path / "o"
+    )
+    assert result.steps == 3
+    assert all(entry["loss"] > 0 for entry in result.log)
 
 
 def test_the_prompts_are_part_of_the_fits_key(teacher: Path) -> None:

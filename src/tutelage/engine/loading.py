@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.engine.digest import CheckpointFolder, digest_of, facts_of, inspect_folder, is_causal, is_classifier
+from tutelage.engine.digest import ADAPTER_CONFIG, CheckpointFolder, digest_of, facts_of, inspect_folder, is_causal, is_classifier
 from tutelage.engine.rendering import Rendering, open_rendering
 from tutelage.errors import DataError, SettingsError
+
+BASE_FILE = "base.json"
+"""Beside an adapter that a fit wrote: the digest of the model it was trained on."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -72,9 +76,17 @@ def _open_module(folder: CheckpointFolder, dtype: torch.dtype, *, trainable: boo
     if folder.base is not None:
         from peft import PeftModel
 
-        base = _open_module(folder.base, dtype, trainable=False)
-        with quiet_peft():
-            return PeftModel.from_pretrained(base, str(folder.path), is_trainable=trainable, torch_device="cpu")  # pyright: ignore[reportArgumentType]
+        _check_base(folder, folder.base)
+        base: Any = _open_module(folder.base, dtype, trainable=False)
+        try:
+            with quiet_peft():
+                return PeftModel.from_pretrained(base, str(folder.path), is_trainable=trainable, torch_device="cpu")
+        except (RuntimeError, ValueError, KeyError, TypeError) as wrong:
+            raise DataError(
+                "adapter does not fit the model that it names as its base",
+                got=f"{folder.path} on {folder.base.path}: {' '.join(str(wrong).split())[:300]}",
+                fix=f"set base_model_name_or_path in {ADAPTER_CONFIG} to the folder of the model it was trained on",
+            ) from wrong
     import transformers
 
     family = facts_of(folder).family
@@ -99,6 +111,20 @@ def _open_module(folder: CheckpointFolder, dtype: torch.dtype, *, trainable: boo
         ) from wrong
     _check_complete(folder, info, pooled=is_causal(family) or is_classifier(family))
     return module
+
+
+def _check_base(adapter: CheckpointFolder, base: CheckpointFolder) -> None:
+    """An adapter that says which weights it was trained on is not put on others, even where the shapes agree."""
+    told = adapter.path / BASE_FILE
+    if not told.is_file():
+        return
+    known = json.loads(told.read_text(encoding="utf-8")).get("digest")
+    if known != digest_of(base):
+        raise DataError(
+            "adapter was trained on other weights than those of its base",
+            got=f"{adapter.path} was trained on {known}, and {base.path} is {digest_of(base)}",
+            fix=f"set base_model_name_or_path in {ADAPTER_CONFIG} to the folder with those weights",
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tutelage.train.rewards import Checked
 from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
 from tutelage.train.sources import Domains, Edit, Fixed, Mixture, OnPolicy, Replay, Reward, Rollout, Selected, Source
-from tutelage.train.targets import Asking, Instead, Joined, Reference, Sampled, Targets, Teacher, TopK
+from tutelage.train.targets import Asking, Instead, Itself, Joined, Reference, Sampled, Targets, Teacher, TopK
 from tutelage.train.watch import Watch
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "FitSettings",
     "Fixed",
     "Instead",
+    "Itself",
     "Joined",
     "Lora",
     "Mixture",

@@ -111,8 +111,8 @@ class Batch:
 
     @cached_property
     def row_labels(self) -> Tensor:
-        """(rows,) class index, 0 where a row has none."""
-        return torch.tensor([r.label or 0 for r in self.rows], device=self.device)
+        """(rows,) class index; `checks` has seen to it that all have one."""
+        return torch.tensor([r.label for r in self.rows], device=self.device)
 
     @cached_property
     def margins(self) -> Tensor:

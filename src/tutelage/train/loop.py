@@ -22,11 +22,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tutelage.engine.loading import OpenModel
-from tutelage.errors import CapabilityError, OutsideError, SettingsError
+from tutelage.errors import DataError, OutsideError, SettingsError
 from tutelage.hashing import content_id
-from tutelage.objectives.term import FROM_TARGETS, Objective
+from tutelage.objectives.term import Objective
 from tutelage.seeds import derive
 from tutelage.train.batch import Batch
+from tutelage.train.checks import check_groups, check_needs, check_out
 from tutelage.train.conditions import conditions_of
 from tutelage.train.feeds import Feed, Site, encode_group
 from tutelage.train.network import Network
@@ -49,6 +50,8 @@ Progress = Callable[[int, int, float], None]
 
 OWN_FILE = "terms.safetensors"
 """Beside the weights: the parameters that terms own, as `term.parameter`."""
+
+_EMPTY = "windows with nothing to learn"
 
 ALONE_BELOW = 10_000_000
 """CPU fits of fewer parameters use one thread and deterministic algorithms; parallelism is processes over seeds and arms."""
@@ -96,7 +99,8 @@ def fit(
     The same arguments on the same kind of CPU give the same weights to the last bit. With `checkpoint`, a fit that was killed continues
     from its last checkpoint (every `settings.checkpoint_every` steps) and still gives those weights.
     """
-    _check_needs(objective, targets)
+    check_needs(objective, targets, settings)
+    check_out(Path(out))
     started = time.perf_counter()
     processes = PartialState()
     device = torch.device(processes.device or "cpu")
@@ -172,6 +176,7 @@ class _Run:
         self.after: dict[str, float] = {}
 
     def go(self, progress: Progress | None) -> None:
+        check_groups(self.objective, self.settings, self.feed.fixed)
         if self.oracle is not None:
             self.oracle.prepare([*self.feed.fixed, *(self.watcher.groups if self.watcher else ())])
         self.before = self._report()
@@ -190,19 +195,23 @@ class _Run:
                     break
             if self.places.checkpoint is not None and self.settings.checkpoint_every and self.done % self.settings.checkpoint_every == 0:
                 self._save()
+        if self.done and self.site.dropped[_EMPTY] == self.done:
+            raise DataError("no window held anything to learn", got=f"{self.done} steps", fix="look at what the edit hook leaves")
         if self.watcher is not None:
             self.watcher.put_back_best()
         self.network.module.eval()
         self.after = self._report()
 
     def _step(self, window: Window) -> dict[str, Any]:
+        if not self.done and not self.feed.fixed:
+            check_groups(self.objective, self.settings, window.groups)
         progress = self.done / self.feed.total
         means = self._charge(window.groups, progress)
         loss = self._weighed(means, progress)
         if not math.isfinite(loss):
             self._give_up(window, "loss", loss)
         if not any(count(c.term, window.groups) for c in self.charges):
-            self.site.dropped["windows with nothing to learn"] += 1
+            self.site.dropped[_EMPTY] += 1
         rate = factor(self.settings, self.done, self.feed.total)
         norm = self._norm()
         if not math.isfinite(norm):
@@ -320,16 +329,6 @@ class _Run:
         self.site.dropped.update(place["dropped"])
         if self.watcher is not None:
             self.watcher.restore(place["watcher"])
-
-
-def _check_needs(objective: Objective, targets: Targets | None) -> None:
-    lacking = sorted((objective.takes & FROM_TARGETS) - (targets.offers if targets is not None else frozenset()))
-    if lacking:
-        raise CapabilityError(
-            "objective takes quantities that the targets do not offer",
-            got=f"{', '.join(lacking)} from {type(targets).__name__ if targets else 'no targets'}",
-            fix="pass targets=Reference(model) for preferences, or a teacher for divergences",
-        )
 
 
 def _add_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -8,25 +8,15 @@ from typing import Any, Protocol
 
 from tutelage.errors import SettingsError
 from tutelage.seeds import stream
-from tutelage.train.feeds import FixedFeed, Site
+from tutelage.train.feeds import Feed, FixedFeed, Site
 from tutelage.train.oracle import by_row, log_probs
 from tutelage.train.window import Group, Window
 
 
-class Drawing(Protocol):
+class Drawing(Feed, Protocol):
     """A feed that can also hand out any number of groups, without end."""
 
-    @property
-    def fixed(self) -> Sequence[Group]: ...
-
-    @property
-    def total(self) -> int: ...
-
     def draw(self, n: int) -> list[Group]: ...
-
-    def state(self) -> dict[str, Any]: ...
-
-    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 class MixtureFeed:

@@ -14,7 +14,7 @@ import torch
 from tutelage.engine.digest import CheckpointFolder, facts_of, inspect_folder, is_causal
 from tutelage.engine.loading import OpenModel, no_bars, open_model
 from tutelage.engine.rendering import Rendering, open_rendering
-from tutelage.errors import CapabilityError, DataError
+from tutelage.errors import CapabilityError, DataError, SettingsError
 from tutelage.train.network import Network
 from tutelage.train.settings import FitSettings, Lora
 
@@ -148,7 +148,15 @@ def _adapted(module: Any, settings: FitSettings, folder: Path) -> Any:
     )
     with warnings.catch_warnings():  # peft still asks transformers by a name that transformers has renamed
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        adapted = get_peft_model(module, config)
+        try:
+            adapted = get_peft_model(module, config)
+        except ValueError as wrong:
+            names = sorted({n.rsplit(".", 1)[-1] for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)})
+            raise SettingsError(
+                "LoRA cannot be put on these modules",
+                got=", ".join(lora.targets) or "all linear layers",
+                fix=f"there are {', '.join(names)}",
+            ) from wrong
     adapted.peft_config["default"].base_model_name_or_path = str(folder.resolve())
     return adapted
 

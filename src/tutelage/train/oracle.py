@@ -141,12 +141,17 @@ class ReferenceOracle(_PerRow):
 class _Teaching(_PerRow):
     """What all oracles with a teacher share: the open network and the ids both models mean the same by."""
 
-    def __init__(self, ref: ModelRef, site: Site, *, asked: Asking | None = None) -> None:
+    def __init__(self, ref: ModelRef | None, site: Site, *, asked: Asking | None = None) -> None:
+        """Without a `ref` the teacher is the live student."""
         from tutelage.train.opening import open_frozen
 
         super().__init__(site)
-        self._rendering, self.network, self._context = open_frozen(Path(str(ref.path)), site.settings, device=site.network.device)
-        self._shared = shared_vocabulary(site.rendering.tokenizer, self._rendering.tokenizer)
+        if ref is None:
+            self._rendering, self.network, self._context = site.rendering, site.network, site.context_tokens
+            self._shared = None
+        else:
+            self._rendering, self.network, self._context = open_frozen(Path(str(ref.path)), site.settings, device=site.network.device)
+            self._shared = shared_vocabulary(site.rendering.tokenizer, self._rendering.tokenizer)
         self._asked_instead = asked
         self._heads: dict[str, list[int]] = {}
 
@@ -187,7 +192,7 @@ class _Teaching(_PerRow):
                 got=f"{longest} of {self._context} tokens",
                 fix="set context_tokens in the fit's settings to what the teacher can read, or use another teacher",
             )
-        foreign, own = self._shared.foreign, self._asked_instead is not None
+        foreign, own = self._shared.foreign if self._shared is not None else (), self._asked_instead is not None
         if foreign and (found := foreign.intersection(i for r in batch.rows for i in (r.ids[r.start :] if own else r.ids))):
             raise DataError(
                 "row holds tokens that the teacher does not have", got=sorted(found)[:5], fix="leave the student's own special tokens out"
@@ -202,7 +207,7 @@ class _Teaching(_PerRow):
 class TeacherOracle(_Teaching):
     """Everything about the teacher, in the step; the hidden states of one batch are computed once."""
 
-    def __init__(self, ref: ModelRef, site: Site, *, asked: Asking | None = None) -> None:
+    def __init__(self, ref: ModelRef | None, site: Site, *, asked: Asking | None = None) -> None:
         super().__init__(ref, site, asked=asked)
         self._last: tuple[Batch, Tensor] | None = None
 

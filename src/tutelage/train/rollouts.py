@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tutelage.engine.decode import Decoded, generate_ids
+from tutelage.engine.stopping import StopTexts
 from tutelage.errors import DataError, SettingsError
 from tutelage.objectives.policy import group_advantages, leave_one_out
 from tutelage.seeds import derive, stream
@@ -28,6 +29,7 @@ class OnPolicyFeed:
     def __init__(self, source: OnPolicy, site: Site) -> None:
         self._source, self._site = source, site
         self._prompts = [site.rendering.prompt_ids(p) for p in source.prompts]
+        self._stops = StopTexts(site.rendering, source.stop)
         self._asked = [p.id for p in source.prompts]
         site.prompts.update(zip(self._asked, source.prompts, strict=True))
         if not self._prompts:
@@ -87,18 +89,13 @@ class OnPolicyFeed:
                 top_p=source.top_p,
                 samples=source.samples,
                 seed=derive(site.seed, "rollouts", first),
-                stop=self._stop,
+                stop=self._stops.over if source.stop else None,
                 logprobs=True,
                 vocabulary=site.network.tokenizer_ids,
             )
         finally:
             site.network.claim_attention()
         return drawn if site.processes == 1 else _gathered(drawn, len(places), site)
-
-    @property
-    def _stop(self) -> Any:
-        texts = self._source.stop
-        return (lambda ids: any(t in self._site.rendering.text(ids) for t in texts)) if texts else None
 
     def _group(self, number: int, place: int, drawn: Sequence[Decoded]) -> list[Rollout]:
         from tutelage.train.sources import Rollout
@@ -111,7 +108,7 @@ class OnPolicyFeed:
                 sample=i,
                 ids=d.ids,
                 log_probs=d.logprobs or (),
-                text=self._site.rendering.text(d.ids),
+                text=self._stops.text(d.ids),
                 finish=d.finish,
             )
             for i, d in enumerate(drawn)
@@ -165,7 +162,9 @@ class OnPolicyFeed:
         if row is None:
             return None
         start = len(row.ids) - len(ids)
-        facts = {"behaviour_log_probs": tuple(known[i - start] for i in row.charged), "advantages": (advantage,) * len(row.charged)}
+        facts = {"behaviour_log_probs": tuple(known[i - start] for i in row.charged)}
+        if self._source.reward is not None or self._source.edit is not None:  # an edit may set rewards too
+            facts["advantages"] = (advantage,) * len(row.charged)
         return replace(row, facts=facts)
 
     def state(self) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from tutelage.engine.digest import TOKENIZER_FILES, CheckpointFolder
-from tutelage.engine.loading import no_bars
+from tutelage.engine.digest import ADAPTER_CONFIG, TOKENIZER_FILES, CheckpointFolder, digest_of
+from tutelage.engine.loading import BASE_FILE, no_bars
 from tutelage.journal.folder import storage_error
 from tutelage.train.network import Network
 
@@ -92,6 +92,8 @@ def save_network(network: Network, source: CheckpointFolder, part: Path) -> None
     readme = part / "README.md"
     if readme.exists():  # peft writes an empty form
         readme.unlink()
+    if (part / ADAPTER_CONFIG).is_file():
+        (part / BASE_FILE).write_text(json.dumps({"digest": digest_of(source.base or source)}) + "\n", encoding="utf-8")
     if (part / "config.json").is_file():
         _keep_entry(part / "config.json", source.config)
         _suppress(part, network)

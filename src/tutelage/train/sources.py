@@ -71,6 +71,7 @@ class Rollout:
     log_probs: tuple[float, ...]
     """Of the student when it wrote them, one per id."""
     text: str
+    """Up to the first stop text, as a completion's; the ids hold it."""
     finish: str
     keep: int | None = None
     """Ids kept from the student; None for all."""
@@ -118,6 +119,10 @@ class OnPolicy:
         `reuse`: windows that are made of the same rollouts one after another."""
         if advantage not in _ADVANTAGES:
             raise SettingsError("on-policy source has no such advantage", got=advantage, fix=did_you_mean(advantage, _ADVANTAGES))
+        if max_tokens < 1 or samples < 1 or reuse < 1:
+            raise SettingsError(
+                "on-policy source needs max_tokens, samples and reuse of at least 1", got=f"{max_tokens}, {samples}, {reuse}"
+            )
         if reward is not None and samples < 2 and advantage != "reward":
             raise SettingsError("a group of one rollout has no baseline", got=f"samples={samples}", fix="draw several samples per prompt")
         if samples > 1 and temperature == 0:

@@ -213,4 +213,11 @@ def charges_of(objective: Objective, network: Network, oracle: Oracle | None) ->
             )
         return oracle.width
 
+    for term in objective.terms:
+        if {"hidden", "teacher_hidden"} <= set(term.takes) and not term.own and size("hidden") != size("teacher_hidden"):
+            raise CapabilityError(
+                f"term '{term.name}' compares hidden states of equal width",
+                got=f"{size('hidden')} and {size('teacher_hidden')}",
+                fix="use match_hidden_mse(), which trains a projection",
+            )
     return [Charge(term, size, network.device) for term in objective.terms]

@@ -104,6 +104,25 @@ class Teacher:
         return TeacherOracle(self.ref, site, asked=self.asked)
 
 
+class Itself:
+    """The student as it is at that step, reading its text under another prompt: what it knows when it is shown more. No gradient flows
+    through this reading."""
+
+    __slots__ = ("asked",)
+    offers = Teacher.offers
+
+    def __init__(self, *, asked: Asking) -> None:
+        self.asked = asked
+
+    def describe(self) -> dict[str, Any]:
+        return {"targets": "itself", **_otherwise(self.asked)}
+
+    def open(self, site: Site) -> Oracle:
+        from tutelage.train.oracle import TeacherOracle
+
+        return TeacherOracle(None, site, asked=self.asked)
+
+
 class TopK:
     """The teacher's k likeliest ids and their log-probabilities; kept per row where the rows are known before the first step."""
 

@@ -1,0 +1,96 @@
+"""What is asked of a fit that cannot be done, said before the first step: needs of terms, heads, records, places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import CapabilityError, DataError, SettingsError
+from tutelage.objectives.term import FROM_TARGETS, Objective, Term
+from tutelage.train.settings import FitSettings
+from tutelage.train.targets import Targets
+from tutelage.train.window import Group
+
+_OF_CLASS_HEAD = frozenset({"class_logits", "chosen_scores", "rejected_scores"})
+_OF_LM_HEAD = frozenset(
+    {
+        *("logits", "log_probs", "sequence_log_probs", "chosen_log_probs", "rejected_log_probs", "mismatched_log_ratios"),
+        *("reference_log_probs", "reference_sequence_log_probs", "reference_chosen_log_probs", "reference_rejected_log_probs"),
+    }
+)
+_OF_PAIRS = ("chosen_", "rejected_", "reference_chosen_", "reference_rejected_")
+_OF_ROLLOUTS = {"behaviour_log_probs": "behaviour_log_probs", "advantages": "advantages", "sequence_advantages": "advantages"}
+"""Quantity to the fact of a row that it is made of."""
+_MODEL_FILES = ("config.json", "adapter_config.json")
+
+
+def check_needs(objective: Objective, targets: Targets | None, settings: FitSettings) -> None:
+    """Quantities that the targets do not offer, and heads that have none of what a term takes."""
+    lacking = sorted((objective.takes & FROM_TARGETS) - (targets.offers if targets is not None else frozenset()))
+    if lacking:
+        raise CapabilityError(
+            "objective takes quantities that the targets do not offer",
+            got=f"{', '.join(lacking)} from {type(targets).__name__ if targets else 'no targets'}",
+            fix="pass targets=Reference(model) for preferences, or a teacher for divergences",
+        )
+    for head, others in (("lm", _OF_CLASS_HEAD), ("class", _OF_LM_HEAD), ("embed", _OF_LM_HEAD | _OF_CLASS_HEAD)):
+        if settings.head == head and (foreign := objective.takes & others):
+            fitting = "head='class' with the number of classes" if foreign <= _OF_CLASS_HEAD else "head='lm'"
+            names = ", ".join(t.name for t in objective.terms if foreign.intersection(t.takes))
+            raise CapabilityError(f"objective takes what the {head} head does not give", got=names, fix=f"set {fitting}")
+
+
+def check_out(out: Path) -> None:
+    """Refuse to replace anything but a model that an earlier fit or somebody's save_pretrained has put there."""
+    if out.exists() and not out.is_dir():
+        raise SettingsError("the fit's folder is a file", got=str(out), fix="name a folder that does not exist yet")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in _MODEL_FILES):
+        raise SettingsError("the fit's folder holds something that is not a model", got=str(out), fix="name a folder of its own")
+
+
+def check_groups(objective: Objective, settings: FitSettings, groups: Sequence[Group]) -> None:
+    """Rows that lack what a term reads from them. `groups` are all that is known beforehand, or a first window."""
+    paired = any(r.role in ("chosen", "rejected") for g in groups for r in g.rows)
+    for term in objective.terms:
+        if _takes_pairs(term) and not paired:
+            raise DataError(f"term '{term.name}' compares pairs, but the data are examples", got=_kinds(groups), fix="pass Pair records")
+        _check_facts(term, groups)
+        if "sequence_labels" in term.takes:
+            _check_labels(term, settings, groups)
+    whole = [t.name for t in objective.terms if not t.over and not _takes_pairs(t)]
+    if paired and len(whole) == len(objective.terms):
+        raise DataError(
+            "the data are pairs, and the objective would learn the rejected texts as much as the chosen ones",
+            got=", ".join(whole),
+            fix="use a preference objective, or cross_entropy(over='chosen')",
+        )
+
+
+def _takes_pairs(term: Term) -> bool:
+    return any(name.startswith(_OF_PAIRS) or name == "margins" for name in term.takes)
+
+
+def _kinds(groups: Sequence[Group]) -> str:
+    return f"{len(groups)} groups without a chosen and a rejected row"
+
+
+def _check_facts(term: Term, groups: Sequence[Group]) -> None:
+    for quantity, fact in _OF_ROLLOUTS.items():
+        if quantity in term.takes and any(fact not in r.facts for g in groups for r in g.rows if r.charged):
+            raise DataError(
+                f"term '{term.name}' takes {fact}, which the rows do not bring",
+                got="fixed data" if fact == "behaviour_log_probs" else "rollouts without a reward",
+                fix="use OnPolicy(prompts, reward=...) as the source",
+            )
+
+
+def _check_labels(term: Term, settings: FitSettings, groups: Sequence[Group]) -> None:
+    labels: list[Any] = [r.label for g in groups for r in g.rows]
+    missing = sum(label is None for label in labels)
+    if missing:
+        raise DataError(f"term '{term.name}' needs a label on every example", got=f"{missing} of {len(labels)} have none", fix="set label")
+    most = settings.outputs if settings.head == "class" else None
+    wrong = next((label for label in labels if label < 0 or (most is not None and label >= most)), None)
+    if wrong is not None:
+        raise DataError("label is not one of the classes", got=f"{wrong} of {most} classes", fix="count labels from 0, or set classes")
