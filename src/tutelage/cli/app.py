@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tutelage.cli.cache import cache
+from tutelage.cli.compare import compare
 from tutelage.cli.options import Json, names_a_request, print_json
 from tutelage.errors import BudgetExhausted, SettingsError, TutelageError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 app.add_typer(cache, name="cache")
+app.command()(compare)
 
 
 @app.command("list")

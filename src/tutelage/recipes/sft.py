@@ -28,6 +28,7 @@ CARD = Card(
     needs={"teacher": ("generate",), "student": ("generate", "train")},
     steps=("questions", "solutions", "examples"),
     size="examples",
+    size_floor=2,
     arm="sft",
     baseline="untouched",
     control="answers_only",

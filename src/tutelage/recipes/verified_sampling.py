@@ -30,6 +30,7 @@ CARD = Card(
     needs={"teacher": ("generate",), "student": ("generate", "train")},
     steps=("questions", "solutions", "examples"),
     size="examples",
+    size_floor=2,
     arm="verified_sampling",
     baseline="unverified",
     control="wrong_only",
