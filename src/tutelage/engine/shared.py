@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from tutelage.engine.attention import NAME as ATTENTION
 from tutelage.engine.attention import Encoding, Kept, Pass, Stepping, Trunks, Unshareable, blocks_of, register
+from tutelage.engine.llama import passes_of
 from tutelage.engine.plain import evaluating
 from tutelage.engine.tree import Ids, Leaf, Plan
 
@@ -82,10 +83,18 @@ class SharedModule:
         self._module = module
         self._device = next(module.parameters()).device
         self._vocabulary = vocabulary
+        self._fast = passes_of(module)
         self.sizes = sizes_for(module)
 
     def forward(self, ids: Tensor, positions: Tensor, what: Pass, *, wanted: Tensor | None) -> Tensor:
         """Logits (wanted tokens, vocabulary) of a pass over (tokens,) ids; of all tokens where `wanted` is None."""
+        if self._fast is not None:
+            logits = self._fast.logits(ids, positions, what, wanted=wanted)
+        else:
+            logits = self._module_logits(ids, positions, what, wanted=wanted)
+        return logits if self._vocabulary is None else logits[:, : self._vocabulary]
+
+    def _module_logits(self, ids: Tensor, positions: Tensor, what: Pass, *, wanted: Tensor | None) -> Tensor:
         out = self._module(
             input_ids=ids.unsqueeze(0),
             position_ids=positions.unsqueeze(0),
@@ -93,7 +102,16 @@ class SharedModule:
             logits_to_keep=0 if wanted is None else wanted,
             prefix_pass=what,
         )
-        return out.logits[0] if self._vocabulary is None else out.logits[0, :, : self._vocabulary]
+        return out.logits[0]
+
+    def step(self, tokens: Tensor, positions: Tensor, what: Stepping) -> Tensor:
+        """Logits (rows, vocabulary) of a pass that adds one token to every row."""
+        if self._fast is not None and not self._fast.tried:
+            # Until `advance`, a pass over the same tokens writes the same keys to the same slot, so that it can be made twice.
+            mine, true = (call(tokens, positions, what, wanted=None) for call in (self._fast.logits, self._module_logits))
+            if not self._fast.holds(mine, true):
+                self._fast = None
+        return self.forward(tokens, positions, what, wanted=None)
 
     def encode_trunks(self, plan: Plan) -> TrunkStore:
         """All trunks of the plan, parents first."""
@@ -211,7 +229,7 @@ class SharedRows:
 
     def feed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Logits (rows, vocabulary) after one more token at its position."""
-        logits = self._module.forward(tokens, positions, self._stepping, wanted=None)
+        logits = self._module.step(tokens, positions, self._stepping)
         self._stepping.advance()
         return logits
 

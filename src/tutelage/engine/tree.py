@@ -116,10 +116,15 @@ def _without_thin_levels(plan: Plan, requests: Sequence[Ids]) -> Plan:
 
 
 def _common(a: Ids, b: Ids, limit: int) -> int:
-    for place in range(limit):
-        if a[place] != b[place]:
-            return place
-    return limit
+    """How many of the first `limit` ids are the same, by halving: slices are compared at once, ids would be one by one."""
+    same, differ = 0, limit + 1
+    while differ - same > 1:
+        middle = (same + differ) // 2 if differ <= limit else limit
+        if a[same:middle] == b[same:middle]:
+            same = middle
+        else:
+            differ = middle
+    return same
 
 
 def _runs(common: Sequence[int], first: int, last: int, least: int) -> Iterator[tuple[int, int, int]]:
