@@ -27,6 +27,7 @@ from tutelage.seeds import derive, stream
 from tutelage.tasks.task import Task, in_turn
 
 if TYPE_CHECKING:
+    from tutelage.sandbox import Sandbox
     from tutelage.select.decontaminate import Decontaminator
     from tutelage.train import FitSettings
 
@@ -133,6 +134,7 @@ class Lab:
         train: Callable[..., Mapping[str, Any]] | None = None,
         progress: Progress = silent,
         test_limit: int | None = None,
+        allow_weak_sandbox: bool = False,
     ) -> None:
         self.task = replace(task, test=())
         self.arm = arm
@@ -147,6 +149,7 @@ class Lab:
         self._fits = fits
         self._open_role = open_role
         self._train = train
+        self._allow_weak_sandbox = allow_weak_sandbox
         self._scorecards: list[Scorecard] = []
         self._kept: list[str] = []
         self.roles = {name: self.role(name, ref, facts) for name, (ref, facts) in models.items()}
@@ -187,6 +190,13 @@ class Lab:
         if failed:
             asked = sum(len(group) for group in replies)
             self._journal.event("unanswered", role=role, step=self.step, asked=asked, count=len(failed), example=failed[0])
+
+    def sandbox(self, *, readable: Sequence[Path | str] = ()) -> Sandbox:
+        """Where this run executes generated code and SQL: bubblewrap, or a plain process with limits where the user allowed that. For
+        `Code(sandbox=...)`, `Sql(sandbox=...)` and tool loops."""
+        from tutelage.sandbox import open_sandbox
+
+        return open_sandbox(allow_weak=self._allow_weak_sandbox, readable=readable)
 
     # -- randomness ------------------------------------------------------------------------------------------------------------
 
