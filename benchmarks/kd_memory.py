@@ -24,7 +24,7 @@ MEMORY_BAR, TIME_BAR, GRADIENT_BAR = 0.25, 1.3, 1e-5
 MIB = 2**20
 
 
-def worker(method: str, divergence: str, vocab: int, tokens: int) -> dict[str, float]:
+def worker(method: str, divergence: str, vocab: int, tokens: int, repeats: int) -> dict[str, float]:
     """Seconds, peak growth in bytes and gradient error of one configuration; runs in its own process."""
     import torch
 
@@ -55,7 +55,7 @@ def worker(method: str, divergence: str, vocab: int, tokens: int) -> dict[str, f
     seconds: list[float] = []
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         hidden.grad.zero_()
         weight.grad.zero_()
         start = time.process_time()
@@ -88,8 +88,8 @@ def _error(hidden, weight, known, other, divergence: str) -> float:  # type: ign
     return float((mine - exact).norm() / exact.norm())
 
 
-def measure(method: str, divergence: str, vocab: int, tokens: int) -> dict[str, float]:
-    command = [sys.executable, "-W", "ignore", __file__, "--worker", method, divergence, str(vocab), str(tokens)]
+def measure(method: str, divergence: str, vocab: int, tokens: int, repeats: int) -> dict[str, float]:
+    command = [sys.executable, "-W", "ignore", __file__, "--worker", method, divergence, str(vocab), str(tokens), str(repeats)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr[-2000:])
@@ -102,20 +102,21 @@ def main() -> int:
     parser.add_argument("--vocabulary", type=int, nargs="+", default=[32_768, 131_072])
     parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512, 1024, 2048])
     parser.add_argument("--divergence", default="jensen_shannon", choices=("forward_kl", "reverse_kl", "jensen_shannon"))
-    parser.add_argument("--worker", nargs=4, metavar=("METHOD", "DIVERGENCE", "VOCAB", "TOKENS"))
+    parser.add_argument("--worker", nargs=5, metavar=("METHOD", "DIVERGENCE", "VOCAB", "TOKENS", "REPEATS"))
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
     if options.worker:
-        method, divergence, vocab, tokens = options.worker
-        print(json.dumps(worker(method, divergence, int(vocab), int(tokens))))
+        method, divergence, *sizes = options.worker
+        print(json.dumps(worker(method, divergence, *map(int, sizes))))
         return 0
     sizes = [(v, t) for v in options.vocabulary for t in ([512] if options.quick else options.tokens)]
-    print(f"{options.divergence}, hidden {HIDDEN}; least CPU seconds of {REPEATS}; growth of the peak in MiB")
+    print(f"{options.divergence}, hidden {HIDDEN}; least CPU seconds of {options.repeats}; growth of the peak in MiB")
     print(f"limit: the gradient of the matrix, and {LIVE_TILES} tiles of logits alive at once")
     head = f"{'vocab':>7} {'tokens':>6} | {'tiles s':>8} {'dense s':>8} {'TRL s':>8} | {'tiles':>7} {'dense':>7} {'TRL':>7} {'limit':>6}"
     print(head + " | gradient off")
     failed: list[str] = []
     for vocab, tokens in sizes:
-        tiles, dense, theirs = (measure(m, options.divergence, vocab, tokens) for m in ("tiles", "dense", "trl"))
+        tiles, dense, theirs = (measure(m, options.divergence, vocab, tokens, options.repeats) for m in ("tiles", "dense", "trl"))
         limit = vocab * HIDDEN * 4 + LIVE_TILES * TILE
         seconds = " ".join(f"{r['seconds']:>8.3f}" for r in (tiles, dense, theirs))
         peaks = " ".join(f"{r['peak'] / MIB:>7.0f}" for r in (tiles, dense, theirs))
