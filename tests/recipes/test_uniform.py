@@ -47,9 +47,9 @@ def test_the_suite_found_all_recipes():
     folder = Path(inspect.getfile(load_recipe)).parent
     files = {p.stem.replace("_", "-") for p in folder.glob("*.py")} - {"--init--"}
     assert {r.name for r in RECIPES} >= files
-    assert len(RECIPES) == 5, "a recipe came or went: change this number"
-    assert len(SYSTEMS) == 2
-    assert len(ARMS) == 34
+    assert len(RECIPES) == 6, "a recipe came or went: change this number"
+    assert len(SYSTEMS) == 3
+    assert len(ARMS) == 46
 
 
 def source_of(recipe):
@@ -333,13 +333,15 @@ def test_no_question_of_the_test_split_is_trained_on(recipe, tmp_path):
     assert len(before) >= 2
     given = {k: v for k, v in GIVEN.items() if k != "preset"}
     request = resolve_request(recipe.name, arms=[recipe.card.arm], preset="toy", **given)
-    leaked = tuple(Problem(text=f" {text.upper() if i else text} ", answer="1", skill="msum") for i, text in enumerate(before[:2]))
+    # Neighbours in the alphabet may be made of one another, and what is made of a dropped question never comes up.
+    chosen = (before[0], before[-1])
+    leaked = tuple(Problem(text=f" {text.upper() if i else text} ", answer="1", skill="msum") for i, text in enumerate(chosen))
     request = replace(request, task=replace(request.task, test=(*request.task.test, *leaked)), test_limit=10)
     run_request(request, out=tmp_path / "run", jobs=1)
     held = ArmJournal(tmp_path / "run" / "seeds" / "0" / recipe.card.arm)
     after = questions_trained_on(kept_records(held))
     assert after
-    assert not set(after) & set(before[:2])
+    assert not set(after) & set(chosen)
     dropped = [event["dropped"].get("leak: equal", 0) for event in held.events() if event["event"] == "yield"]
     assert sum(dropped) >= 2
 

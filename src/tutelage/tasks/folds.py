@@ -18,6 +18,7 @@ from tutelage.prompts.technique import Technique
 from tutelage.records import Origin, Problem, Verdict
 from tutelage.seeds import stream
 from tutelage.tasks.folds_documents import TEST_BUCKETS
+from tutelage.tasks.folds_inverse import invert
 from tutelage.tasks.folds_notations import notation_of
 from tutelage.tasks.folds_world import ARROW, SKILLS, TARGETS, bucket, draw_question, parse_question, style_of, write_steps
 from tutelage.tasks.folds_world import solve as solve_text
@@ -127,6 +128,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         bare_answer=f"{ARROW} {{answer}}",
         templated=True,
         solve=solve,
+        invert=invert,
         style=notation_of if "before" in styles else style_of,
         dialects={"folds": skills[0]} if len(skills) == 1 else {},
         options=dict(options),

@@ -46,6 +46,9 @@ class Task:
     """Questions repeat templates: decontamination means normalised equality, not n-grams."""
     solve: Callable[[Problem], str | None] | None = field(default=None, repr=False)
     """The world's own solver: the right answer of any well-formed question of this task, None for a malformed one."""
+    invert: Callable[[Problem], Problem | None] | None = field(default=None, repr=False)
+    """The world's own way of turning a question round: the inverse question with its answer, which the question states; None for one that
+    cannot be turned round."""
     style: Callable[[str], str] | None = field(default=None, repr=False)
     """Name of the way in which a rationale is written, where the world can tell; for the report's shares before and after alignment."""
     dialects: Mapping[str, str] = field(default_factory=dict)

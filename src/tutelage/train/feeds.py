@@ -76,7 +76,7 @@ def _nothing_left(records: int, site: Site) -> DataError | QualityGate:
 class FixedFeed:
     """Shuffled epochs over records that are turned into rows once."""
 
-    def __init__(self, records: Sequence[Example | Pair], site: Site) -> None:
+    def __init__(self, records: Sequence[Example | Pair | tuple[Example, ...]], site: Site) -> None:
         self.fixed = [g for g in (group_of(r, site) for r in records) if g is not None]
         if not self.fixed:
             raise _nothing_left(len(records), site)
@@ -129,8 +129,12 @@ def _decode_row(row: dict[str, Any]) -> Row:
     return Row(**{**row, **lists, "facts": facts})
 
 
-def group_of(record: Example | Pair, site: Site) -> Group | None:
+def group_of(record: Example | Pair | tuple[Example, ...], site: Site) -> Group | None:
     """The rows of a record, or None where it cannot be trained on (counted in `site.dropped` with the reason)."""
+    if isinstance(record, tuple):
+        tied = [group_of(example, site) for example in record]
+        rows = tuple(row for g in tied if g is not None for row in g.rows)
+        return Group(rows=rows) if len(rows) == len(record) > 0 else None
     prompt, asked = site.rendering.prompt_ids(record.prompt), record.prompt.id
     site.prompts[asked] = record.prompt
     if isinstance(record, Pair):
