@@ -19,6 +19,8 @@ from tutelage.errors import SettingsError
         ("openai:m@http://user:secret@x/v1", "contains a password"),
         ("openai:m@http://x/v1?concurency=3", "did you mean 'concurrency'"),
         ("openai:m@http://x/v1?concurrency=many", "cannot be read"),
+        ("openai:m@http://x/v1?concurrency=", "cannot be read"),
+        ("openai:m@http://x/v1?concurrency", "has no value"),
         ("openai:m@http://x/v1?concurrency=0", "at least 1"),
         ("openai:m@http://x/v1?api=chatty", "known: chat, completions"),
         ("openai:m@http://x/v1?timeout_s=0", "above 0"),

@@ -106,7 +106,7 @@ def test_doubt_is_apart_and_counts_against_the_budget():
     error = ledger.exhausted("teacher", missing="4 of 5 answers", needed=ONE)
     assert isinstance(error, BudgetExhausted)
     assert error.exit_code == 3
-    for words in ("budget calls=2 is used up", "4 of 5 answers missing", "in doubt: 1 calls", "larger --budget"):
+    for words in ("budget calls=2 is used up", "4 of 5 answers missing", "in doubt: 1 call,", "larger --budget"):
         assert words in str(error)
 
 

@@ -149,7 +149,11 @@ class Address:
             raise SettingsError(
                 "base URL of the endpoint contains a password", got=parts.hostname, fix="put the key into the environment instead"
             )
-        options = {key: _typed(key, value) for key, value in parse_qsl(parts.query, strict_parsing=bool(parts.query))}
+        try:
+            pairs = parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
+        except ValueError:
+            raise SettingsError("endpoint option has no value", got=parts.query, fix="write ?NAME=VALUE&NAME=VALUE") from None
+        options = {key: _typed(key, value) for key, value in pairs}
         return cls(model=model, base=f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/"), **options)
 
     def __post_init__(self) -> None:

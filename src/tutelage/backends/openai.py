@@ -29,7 +29,7 @@ from tutelage.backends.schema import json_in, misfit, read_schema
 from tutelage.backends.scoring import rate
 from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
 from tutelage.errors import CapabilityError, EndpointError, InternalError
-from tutelage.journal.amounts import NOTHING, Usage
+from tutelage.journal.amounts import NOTHING, Usage, of_calls
 from tutelage.journal.ledger import Ledger
 from tutelage.records import ModelRef, Prompt
 from tutelage.seeds import derive
@@ -102,7 +102,7 @@ class OpenAIBackend:
         """The job as a request, with an upper bound of its bill: no tokenizer makes more tokens than the text has bytes."""
         if isinstance(job, Place):
             size = sum(most_tokens(t) + FRAME_TOKENS for t in job.texts)
-            worst = Usage(calls=len(job.texts), prompt_tokens=size)
+            worst = of_calls(len(job.texts), size, 0)
         elif isinstance(job, Rate):
             if self.address.score == "none":
                 raise CapabilityError(
@@ -111,14 +111,14 @@ class OpenAIBackend:
                     fix="add ?score=ids (vLLM, SGLang) or ?score=echo (completions that echo) to its base URL, or use hf: for this role",
                 )
             size = most_prompt_tokens(job.prompt) + most_tokens(job.text)
-            worst = Usage(calls=1, prompt_tokens=size, completion_tokens=1)
+            worst = of_calls(1, size, 1)
         else:
             if job.sampling.schema is not None and job.sampling.schema not in self._schemas:
                 self._schemas[job.sampling.schema] = read_schema(job.sampling.schema)
             if job.sampling.schema is not None and self.address.api == "completions":
                 raise CapabilityError("plain completions have no structured output", got=self.where, fix="use api=chat")
             size = most_prompt_tokens(job.prompt) + most_tokens(job.sampling.schema or "")
-            worst = Usage(calls=job.count, prompt_tokens=size, completion_tokens=job.sampling.max_tokens * job.count)
+            worst = of_calls(job.count, size, job.sampling.max_tokens * job.count)
         return Ask(slots=slots, job=job, worst=worst, prompt_bytes=size)
 
     # The pump's side: called from the caller's thread
@@ -258,7 +258,7 @@ class OpenAIBackend:
             ]
             ask.prompt_bytes += sum(len(t["content"].encode()) + TURN_TOKENS for t in ask.state[-2:])
             ask.billed = ask.billed + (bill or NOTHING)
-            ask.worst = Usage(calls=1, prompt_tokens=ask.prompt_bytes, completion_tokens=job.sampling.max_tokens)
+            ask.worst = of_calls(1, ask.prompt_bytes, job.sampling.max_tokens)
             return Outcome(ask=ask, reason=f"does not fit the schema: {fault}", at_once=True, bill=bill)
         for answer, fault in zip(answers, faults, strict=True):
             # What the repairs cost belongs to the answer they led to.

@@ -234,7 +234,7 @@ class Pump:
                 return EndpointError(
                     f"endpoint {self.backend.where} did not answer",
                     got=f"{outcome.reason} (after {tries})",
-                    fix="the server's own log may say why; a model without a chat template needs ?api=completions",
+                    fix="the server's own log may say why; a model without a chat template needs ?api=completions, a server with TLS https://",
                 )
             row = {
                 "text": "",

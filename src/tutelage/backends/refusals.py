@@ -63,8 +63,9 @@ class Refusals:
         said = self._words(f"HTTP {status}: {words}")
         bill = NOTHING if status in _NOT_BILLED or 300 <= status < 400 else None
         if status in (401, 403):
-            key = f"the key in {self.key.name}" if self.key else f"no key (looked for {self.key.name} in the environment and .env)"
-            raise EndpointError(f"endpoint {self.where} refuses {key}", got=said, fix=f"put a valid key into {self.key.name}")
+            name = self.key.name
+            what = f"refuses the key in {name}" if self.key else f"wants a key; looked for {name} in the environment and .env"
+            raise EndpointError(f"endpoint {self.where} {what}", got=said, fix=f"put a valid key into {name}")
         if status == 402 or code in ("insufficient_quota", "billing_hard_limit_reached"):
             raise EndpointError(
                 f"endpoint {self.where} says the account has no credit left",

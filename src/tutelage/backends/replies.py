@@ -10,7 +10,7 @@ import orjson
 
 from tutelage.backends.answers import Answer, finite
 from tutelage.backends.asks import Draw
-from tutelage.journal.amounts import Usage
+from tutelage.journal.amounts import Usage, of_calls
 
 _FINISHES = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length", "content_filter": "refusal"}
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
@@ -136,13 +136,7 @@ def _bill(usage: Any, *, calls: int) -> Usage | None:
     details, spent = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else _count(usage.get("prompt_cache_hit_tokens"))
     hidden = _count(spent.get("reasoning_tokens")) if isinstance(spent, dict) else None
-    return Usage(
-        calls=calls,
-        prompt_tokens=prompt,
-        cached_prompt_tokens=min(cached or 0, prompt),
-        completion_tokens=completion,
-        reasoning_tokens=min(hidden or 0, completion),
-    )
+    return of_calls(calls, prompt, completion, min(cached or 0, prompt), min(hidden or 0, completion))
 
 
 def _count(value: Any) -> int | None:

@@ -43,8 +43,9 @@ from tutelage.records import ModelRef, Prompt
 
 FORMAT = 1
 """Part of every key. Raise it when the meaning of a stored answer changes."""
-CHUNK = 256
-"""Prompts that an in-process back end computes and commits as one."""
+CHUNK = 512
+"""Prompts that an in-process back end computes and commits as one. Measured with the bundled student in front of 256 x 12 one-shot prompts:
+512 take 0.86 of the time of 256, and larger ones no less."""
 _CHUNKS_PER_BLOCK = 16
 """Of `stream`: what is held in memory at a time."""
 _KEYS_AT_ONCE = 2_000

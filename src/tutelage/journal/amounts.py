@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from operator import attrgetter
 
 from tutelage.errors import SettingsError, did_you_mean
@@ -68,6 +69,18 @@ def total(amounts: Sequence[Usage]) -> Usage:
     return Usage(**dict(zip(FIELDS, map(sum, zip(*map(_AS_ROW, amounts), strict=True)), strict=True))) if amounts else NOTHING
 
 
+@lru_cache(maxsize=4096)
+def of_calls(calls: int, prompt_tokens: int, completion_tokens: int, cached_prompt_tokens: int = 0, reasoning_tokens: int = 0) -> Usage:
+    """One object for equal amounts: making one costs more than finding it, and a busy endpoint needs thousands a second."""
+    return Usage(
+        calls=calls,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        cached_prompt_tokens=cached_prompt_tokens,
+        reasoning_tokens=reasoning_tokens,
+    )
+
+
 def priced(amount: Usage, picodollars: int) -> Usage:
     """The same amount with its price."""
     return replace(amount, picodollars=picodollars)
@@ -76,7 +89,7 @@ def priced(amount: Usage, picodollars: int) -> Usage:
 def in_words(amount: Usage) -> str:
     """Calls, tokens, and dollars where a price is known: 0 would be a claim."""
     money = f", ${amount.usd:.4f}" if amount.picodollars else ""
-    return f"{amount.calls:,} calls, {amount.tokens:,} tokens{money}"
+    return f"{amount.calls:,} call{'s' * (amount.calls != 1)}, {amount.tokens:,} tokens{money}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
