@@ -152,3 +152,21 @@ def tiny_encoder(folder: Path, *, seed: int = 0) -> Path:
             transformers.BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def tiny_classifier(folder: Path, *, labels: Sequence[str] = ("down", "left", "up"), seed: int = 0) -> Path:
+    """The same under a random class head."""
+    import torch
+    import transformers
+
+    from tutelage.engine.loading import no_bars
+
+    tiny_encoder(folder, seed=seed)
+    config = transformers.AutoConfig.from_pretrained(
+        folder, id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)}
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        with no_bars():
+            transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    return folder

@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from checkpoints import tiny_checkpoint, tiny_encoder
+from checkpoints import tiny_checkpoint, tiny_classifier, tiny_encoder
 from servers.running import Stub
 from tutelage import backends
 from tutelage.backends import scripted
-from tutelage.capabilities import Embeds, Generates, Sampling, Scores
+from tutelage.capabilities import Classifies, Embeds, Generates, Sampling, Scores
 from tutelage.records import Prompt
 
 PROMPTS = [
@@ -58,6 +58,7 @@ CLAIMS = {
     "qwen3-chat": ALL,
     "sliding-window": ALL,
     "encoder": {"embed"},
+    "classifier": {"embed", "classify"},
     "bundled": ALL,
     "endpoint": ALL,
 }
@@ -69,6 +70,7 @@ MAKERS = {
     "qwen3-chat": _hf("qwen3", chat=True),
     "sliding-window": _hf("mistral-window"),
     "encoder": lambda folder: f"hf:{tiny_encoder(folder / 'encoder')}",
+    "classifier": lambda folder: f"hf:{tiny_classifier(folder / 'classifier')}",
     "bundled": lambda folder: "bundled:student",
 }
 
@@ -98,7 +100,8 @@ def those_that(capability, but=()):
 def test_methods_are_those_of_the_claimed_capabilities(model, claims):
     ref, facts, backend = model
     assert facts.capabilities - {"train"} == claims
-    has = {"generate": isinstance(backend, Generates), "score": isinstance(backend, Scores), "embed": isinstance(backend, Embeds)}
+    kinds = {"generate": Generates, "score": Scores, "embed": Embeds, "classify": Classifies}
+    has = {name: isinstance(backend, kind) for name, kind in kinds.items()}
     if ref.name.startswith("openai:"):  # one class for all endpoints; which of them score is a matter of address
         assert all(has[c] for c in facts.capabilities)
     else:
@@ -197,6 +200,17 @@ def test_vectors_come_in_order_and_have_one_length(model):
     assert model[2].embed(["Bob lies"])[0] == pytest.approx(vectors[1], abs=1e-5)
 
 
+@those_that("classify")
+def test_class_probabilities_come_in_order_and_add_up(model):
+    texts = ["three lamps", "Bob lies", "three lamps", "x " * 500]
+    rows = model[2].classify(texts)
+    assert rows[0] == rows[2]
+    assert {len(row) for row in rows} == {len(model[1].labels)} == {3}
+    assert all(sum(row) == pytest.approx(1, abs=1e-5) and min(row) >= 0 for row in rows)
+    assert model[2].classify(["Bob lies"])[0] == pytest.approx(rows[1], abs=1e-5)
+    assert model[2].classify([]) == []
+
+
 def test_every_kind_of_model_name_is_under_contract():
     assert set(CLAIMS) == {*MAKERS, "endpoint"}
-    assert set(backends._RESOLVERS) == {"bundled", "hf", "openai", "recorded", "scripted"}
+    assert set(backends._RESOLVERS) == {"bundled", "encoder", "hf", "openai", "recorded", "scripted"}

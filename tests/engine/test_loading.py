@@ -69,9 +69,9 @@ def test_facts_need_no_weights_in_memory_and_no_torch(llama):
     assert run.stdout.split() == ["folds", "Apache-2.0", "256", digest_of(inspect_folder(llama)), "False"]
 
 
-def test_an_encoder_can_only_embed(tmp_path):
+def test_an_encoder_can_embed_and_be_trained(tmp_path):
     folder = inspect_folder(tiny_encoder(tmp_path))
-    assert facts_of(folder).capabilities == {"embed"}
+    assert facts_of(folder).capabilities == {"embed", "train"}
     assert facts_of(folder).context_tokens == 64
 
 

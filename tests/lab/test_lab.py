@@ -52,6 +52,9 @@ class Model:
     def embed(self, texts):
         return [(1.0, 0.0) for _ in texts]
 
+    def classify(self, texts):
+        return [(0.25, 0.75) for _ in texts]
+
 
 class Trainer:
     """Trains nothing, but says what it was given; the digest of the result follows from its inputs."""
@@ -251,7 +254,8 @@ CHANGES = {
 OTHER_SETTINGS = {
     "lr": 2e-3, "batch": 4, "epochs": 2, "steps": 3, "optimiser": "muon", "lr_other": 0.1, "betas": (0.8, 0.999), "eps": 1e-6,
     "weight_decay": 0.1, "clip": None, "schedule": "linear", "warmup": 0.1, "precision": "bf16", "lora": Lora(rank=4), "head": "class",
-    "classes": 3, "overflow": "truncate", "context_tokens": 64, "layout": "right", "micro_tokens": 64, "tile_bytes": 2**20,
+    "classes": 3, "labels": ("x", "y"),
+    "overflow": "truncate", "context_tokens": 64, "layout": "right", "micro_tokens": 64, "tile_bytes": 2**20,
     "checkpoint_every": 5,
 }  # fmt: skip
 
@@ -421,3 +425,69 @@ def test_a_task_without_test_rows_cannot_be_scored(tmp_path):
         made.evaluate("student", made.student, max_tokens=9)
     assert "student" not in opened or opened["student"].asked == []
     assert not [e for e in journal.events() if e["event"] == "scorecard"]
+
+
+# -- classifiers ---------------------------------------------------------------------------------------------------------------
+
+ENCODER = (replace(REF, digest="b2-e"), ModelFacts(capabilities=frozenset({"embed", "train"})))
+LABELLED = [Example(prompt=Prompt.user(f"q{i}"), completion="", label=i % 2) for i in range(4)]
+
+
+def test_a_class_head_makes_a_classifier_of_an_encoder_and_it_is_scored_by_label(tmp_path):
+    made, journal, _ = lab(tmp_path, models={"student": ENCODER}, train=Trainer())
+    with pytest.raises(CapabilityError, match="cannot classify"):
+        made.student.classify(["x"])
+    settings = FitSettings(lr=1e-3, head="class", labels=("0", "1"))
+    taught = made.fit("student", made.student, Fixed(LABELLED), cross_entropy(), settings=settings)
+    assert taught.facts.capabilities == {"classify", "embed", "train"}
+    assert taught.facts.labels == ("0", "1")
+    assert taught.classify(["x"]) == [(0.25, 0.75)]
+    [card] = made.evaluate("taught", taught, max_tokens=1)
+    assert card.n == len(TASK.test)
+    assert card.scores == tuple(float(p.answer == "1") for p in TASK.test)
+    [event] = [e for e in journal.events() if e["event"] == "scorecard"]
+    assert event["fingerprint"] == card.fingerprint
+    with pytest.raises(CapabilityError, match="cannot be shown examples"):
+        made.evaluate("taught", taught, shots=(1,), max_tokens=1)
+
+
+def test_classes_without_names_are_numbered_and_one_output_is_no_classifier(tmp_path):
+    made, _, _ = lab(tmp_path, models={"student": ENCODER}, train=Trainer())
+    three = made.fit("student", made.student, Fixed(LABELLED), cross_entropy(), settings=FitSettings(lr=1e-3, head="class", classes=3))
+    assert three.facts.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    one = made.fit("rater", made.student, Fixed(LABELLED), cross_entropy(), settings=FitSettings(lr=1e-3, head="class", classes=1))
+    assert one.facts.capabilities == {"embed", "train"}
+    embeds = made.fit("embedder", made.student, Fixed(LABELLED), cross_entropy(), settings=FitSettings(lr=1e-3, head="embed"))
+    assert embeds.facts == made.student.facts
+
+
+# -- what is compared ----------------------------------------------------------------------------------------------------------
+
+
+def test_another_chat_template_or_another_number_of_shots_is_another_fingerprint(tmp_path):
+    def fingerprint(name, shots=(0,), **facts):
+        made, _, _ = lab(tmp_path / name, models={"student": (REF, replace(FACTS, **facts))})
+        return made.evaluate("student", made.student, shots=shots, max_tokens=4)[0].fingerprint
+
+    plain = fingerprint("plain")
+    assert fingerprint("again") == plain
+    assert len({plain, fingerprint("t", template="b2-t"), fingerprint("u", template="b2-u"), fingerprint("shot", shots=(1,))}) == 4
+
+
+# -- where generated code runs ---------------------------------------------------------------------------------------------------
+
+
+def test_the_weak_sandbox_is_given_to_those_alone_who_allowed_it(tmp_path, monkeypatch):
+    from tutelage.errors import SandboxError
+    from tutelage.sandbox import unavailable
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    unavailable.cache_clear()
+    try:
+        made, _, _ = lab(tmp_path / "a")
+        with pytest.raises(SandboxError, match="allow-weak-sandbox"):
+            made.sandbox()
+        allowed, _, _ = lab(tmp_path / "b", allow_weak_sandbox=True)
+        assert allowed.sandbox().name == "weak"
+    finally:
+        unavailable.cache_clear()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tutelage import objectives
-from tutelage.objectives import divergences, estimators, matching, policy, preferences, projection, rewards, tails, tokens
+from tutelage.objectives import contrastive, divergences, estimators, matching, policy, preferences, projection, rewards, tails, tokens
 
 FP32, FP64 = 1e-5, 1e-10
 DENSE: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -159,6 +159,26 @@ def test_hidden_states_and_classes(seed: int, rows: int, width: int) -> None:
         assert off(slope(scored, inputs, [margins], weights)[1], slope(twin, inputs, [margins], weights)[1]) <= bar
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=SEEDS, rows=st.integers(2, 6), labels=st.integers(1, 4))
+def test_supervised_contrast(seed: int, rows: int, labels: int) -> None:
+    function = partial(contrastive.supervised_contrast, temperature=0.5)
+    vectors, classes = numbers(seed, rows, 4), torch.arange(rows) % labels
+    compare(function, twins.supervised_contrast(0.5), [vectors], [classes], seed)
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(function(vectors[order], classes[order]), function(vectors, classes)[order])
+
+
+def test_supervised_contrast_pulls_a_label_together_and_charges_nothing_for_a_lone_one() -> None:
+    near, far = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.0]]), torch.tensor([[1.0, 0.1], [-1.0, -0.1], [1.0, 0.0]])
+    labels = torch.tensor([0, 0, 1])
+    together, apart = (contrastive.supervised_contrast(v, labels, temperature=0.1) for v in (near, far))
+    assert together[:2].max() < 1e-3
+    assert apart[:2].min() > 0.5
+    assert apart[:2].max() > 15
+    assert together[2] == apart[2] == 0
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS, groups=st.integers(1, 4), samples=st.integers(2, 5))
 def test_advantages(seed: int, groups: int, samples: int) -> None:
@@ -267,6 +287,7 @@ def test_every_function_on_the_menu_was_compared_with_a_twin() -> None:
             objectives.skewed_reverse_kl(), objectives.total_variation(), objectives.match_hidden_cosine(),
             objectives.match_hidden_mse(), objectives.bradley_terry(),
             objectives.critique_bradley_terry(), objectives.classification(),
+            objectives.supervised_contrast(),
             *(objectives.sampled_kl(estimator=e) for e in ("k1", "k2", "k3", "policy_kl")),
             *(objectives.sparse(o) for o in (
                 objectives.forward_kl(), objectives.reverse_kl(), objectives.jensen_shannon(), objectives.skewed_kl(),
@@ -275,5 +296,5 @@ def test_every_function_on_the_menu_was_compared_with_a_twin() -> None:
         )
         for term in objective.terms
     }  # fmt: skip
-    assert len(menu) == 30
+    assert len(menu) == 31
     assert (len(DENSE), len(SPARSE), len(COLUMNS), len(TILED)) == (10, 6, 13, 12)

@@ -169,3 +169,18 @@ def group_advantages(rewards: list[list[float]], *, by_std: bool, eps: float) ->
 
 def leave_one_out(rewards: list[list[float]]) -> list[list[float]]:
     return [[r - (sum(group) - r) / (len(group) - 1) for r in group] for group in rewards]
+
+
+def supervised_contrast(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
+    def values(vectors: Tensor, labels: Tensor) -> Tensor:
+        units = [v / torch.sqrt((v * v).sum()) for v in vectors]
+        charged = []
+        for i, anchor in enumerate(units):
+            others = [j for j in range(len(units)) if j != i]
+            whole = sum((torch.exp((anchor * units[j]).sum() / temperature) for j in others), torch.zeros((), dtype=torch.float64))
+            positives = [j for j in others if labels[j] == labels[i]]
+            shares = [torch.log(torch.exp((anchor * units[j]).sum() / temperature) / whole) for j in positives]
+            charged.append(-sum(shares, torch.zeros((), dtype=torch.float64)) / max(1, len(positives)) + 0 * anchor.sum())
+        return torch.stack(charged)
+
+    return values

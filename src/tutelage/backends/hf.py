@@ -50,11 +50,7 @@ class HFEncoder:
 
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """The mean of the last layer's states over the tokens of each text, as many of them as the context holds."""
-        tokenizer = self._opened.rendering.tokenizer
-        if not texts:
-            return []
-        encoded = tokenizer(list(texts), add_special_tokens=True, split_special_tokens=True, verbose=False)["input_ids"]
-        ids = [list(row)[: self._context] for row in encoded]
+        ids = self._opened.rendering.text_ids(texts, self._context)
         empty = next((text for text, row in zip(texts, ids, strict=True) if not row), None)
         if empty is not None:
             raise DataError("a text without tokens cannot be embedded", got=repr(empty))

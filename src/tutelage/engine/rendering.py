@@ -73,6 +73,12 @@ class Rendering:
         rows = self._ids(texts, add_special_tokens=False, split_special_tokens=True)
         return [[*ids, self.eos_id] for ids in rows] if end and self.eos_id is not None else rows
 
+    def text_ids(self, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+        """Texts alone, with what the tokenizer's own post-processor puts around them and cut to `limit`: what vectors are made of, in
+        training and afterwards."""
+        rows = self._ids(texts, add_special_tokens=True, split_special_tokens=True) if texts else []
+        return [ids[:limit] for ids in rows]
+
     def _ids(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
         # Not verbose: whether a text is too long for the model is decided, and said, by whoever runs it.
         return [list(ids) for ids in self.tokenizer(list(texts), verbose=False, **options)["input_ids"]]

@@ -14,6 +14,7 @@ from tutelage.measure.item_response import (
     point_biserial,
     two_parameter,
 )
+from tutelage.measure.per_class import ClassReport, ClassScore, per_class
 from tutelage.measure.reliability import (
     Reliability,
     SplitHalf,
@@ -24,6 +25,8 @@ from tutelage.measure.reliability import (
 )
 
 __all__ = [
+    "ClassReport",
+    "ClassScore",
     "Discrimination",
     "Interval",
     "ItemResponse",
@@ -46,6 +49,7 @@ __all__ = [
     "paired_t",
     "pass_at_k",
     "pearson",
+    "per_class",
     "point_biserial",
     "preference_reliability",
     "share_equal",

@@ -135,6 +135,8 @@ def group_of(record: Example | Pair | tuple[Example, ...], site: Site) -> Group 
         tied = [group_of(example, site) for example in record]
         rows = tuple(row for g in tied if g is not None for row in g.rows)
         return Group(rows=rows) if len(rows) == len(record) > 0 else None
+    if site.settings.head == "embed" and isinstance(record, Example):
+        return _whole(record, site)
     prompt, asked = site.rendering.prompt_ids(record.prompt), record.prompt.id
     site.prompts[asked] = record.prompt
     if isinstance(record, Pair):
@@ -145,6 +147,15 @@ def group_of(record: Example | Pair | tuple[Example, ...], site: Site) -> Group 
         prompt, record.completion, site=site, key=record.id, asked=asked, spans=record.spans, weight=record.weight, label=record.label
     )
     return None if row is None else Group(rows=(row,))
+
+
+def _whole(example: Example, site: Site) -> Group | None:
+    """The example as one text, as the back end reads it when it is asked for a vector."""
+    ids = site.rendering.text_ids([example.prompt.text + example.completion], site.context_tokens)[0]
+    if not ids:
+        site.dropped["nothing to learn: all of it is masked or empty"] += 1
+        return None
+    return Group(rows=(Row(key=example.id, ids=tuple(ids), charged=(), spans=(), weight=example.weight, label=example.label),))
 
 
 def _side(prompt: list[int], asked: str, pair: Pair, role: str, site: Site) -> Row | None:
