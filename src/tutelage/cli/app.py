@@ -14,6 +14,7 @@ import typer
 from tutelage.cli.cache import cache
 from tutelage.cli.compare import compare
 from tutelage.cli.options import Json, names_a_request, print_json
+from tutelage.cli.reproduce import reproduce
 from tutelage.errors import BudgetExhausted, SettingsError, TutelageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ INTERRUPTED = 130
 
 app.add_typer(cache, name="cache")
 app.command()(compare)
+app.command()(reproduce)
 
 
 @app.command("list")

@@ -126,9 +126,8 @@ def _print_sizes(plan: Any, *, as_json: bool) -> None:
         if not s.fits:
             print(f"  {name}: left out, {plan.comparison.left_out[name]}")
         else:
-            print(
-                f"  {name}: {sizes}; planned {least:,.4g} to {most:,.4g} {unit}{' (all that the task has)' if s.exhausted and s.sizes else ''}"
-            )
+            all_of_it = " (all that the task has)" if s.exhausted and s.sizes else ""
+            print(f"  {name}: {sizes}; planned {least:,.4g} to {most:,.4g} {unit}{all_of_it}")
     sys.stdout.flush()
 
 

@@ -26,11 +26,12 @@ from random import Random
 from typing import Any, Literal
 
 from tutelage import steps
-from tutelage.card import Arm, Card, Claim
+from tutelage.card import Arm, Card, Claim, Contrast, Experiment
 from tutelage.errors import QualityGate
 from tutelage.lab import Lab, Role
 from tutelage.objectives import dpo
 from tutelage.records import Feedback, Origin, Problem, Solution
+from tutelage.select.liked import top_liked, worthiest_of_each
 from tutelage.select.pairs import best_worst_pairs, top_bottom_pairs
 from tutelage.tasks.task import by_skill
 from tutelage.train import FitSettings, Fixed, Reference
@@ -211,6 +212,22 @@ ARMS: dict[str, Arm] = {
     "shuffled": Arm(summary="control: ARTE on shuffled scores", changes={"shuffle": True}, control=True),
 }
 
+REPRODUCE = Experiment(
+    task="folds/*", task_options={"test_seed": 2}, tune_options={"test_seed": 0}, teacher="bundled:teacher", student="bundled:student",
+    contrasts=(
+        Contrast(claim="Data of the aligned teacher teach more than the unaligned one's.", better="arte", worse="original_teacher",
+                 control="shuffled", published="+4.41 points (Table 2)"),
+        Contrast(claim="Aligned rationales alone teach more.", better="rationale_only", worse="original_teacher",
+                 published="+0.39 points (Table 2)"),
+        Contrast(claim="Aligned questions alone teach more.", better="question_only", worse="original_teacher",
+                 published="+4.18 points (Table 2)"),
+    ),
+    also=("untouched",),
+    shrunk="The bundled pair; seeds 0 to 4 were run before on other test problems, so this repeats a known result.",
+    full="tutelage run arte --task 'folds/*' --task-set test_seed=1 --teacher bundled:teacher --student bundled:student "
+         "--seeds 6 --arm all",
+)  # fmt: skip
+
 
 def run(lab: Lab, s: Settings) -> Role:
     task, teacher, student = lab.task, lab.teacher, lab.student
@@ -274,7 +291,7 @@ def run(lab: Lab, s: Settings) -> Role:
 
     if s.teach:
         if s.align in ("most_preferred", "one_technique", "random_draft"):
-            tailored = lab.keep("tailored_solutions", _chosen_drafts(liked, _worth(s.align, liked, lab.rng), wanted=s.tailored))
+            tailored = lab.keep("tailored_solutions", worthiest_of_each(liked, _worth(s.align, liked, lab.rng), wanted=s.tailored))
         else:
             wanted = s.tailored + (_spared_examples(s, len(steps.techniques(lab, s.rationales))) if s.equal_calls else 0)
             questions = steps.draft_questions(
@@ -310,7 +327,7 @@ def _rationales(
             lab, solver, questions, probes, tries=s.tries, temperature=s.rationale_temperature, max_tokens=s.rationale_tokens, name=name
         )
     if s.align == "in_context":
-        shown = {skill: _top(liked, skill, s.in_context) for skill in {p.skill for p in questions}}
+        shown = {skill: top_liked(liked, skill, s.in_context) for skill in {p.skill for p in questions}}
         return steps.write_solutions(lab, solver, questions, max_tokens=s.rationale_tokens, name=name, after=shown)
     return steps.write_solutions(lab, solver, questions, max_tokens=s.rationale_tokens, name=name)
 
@@ -363,14 +380,6 @@ def _question_scores(problems: Sequence[Problem], liked: Sequence[tuple[Solution
     ]  # fmt: skip
 
 
-def _top(liked: Sequence[tuple[Solution, Feedback]], skill: str, count: int) -> list[tuple[str, str]]:
-    """The best-liked drafts of a skill as demonstrations, of different questions."""
-    ranked = sorted((x for x in liked if x[0].problem.skill == skill and x[1].value is not None), key=lambda x: -(x[1].value or 0.0))
-    chosen = {x.problem.id: (x.problem.text, x.text) for x, _ in reversed(ranked)}
-    order = dict.fromkeys(x.problem.id for x, _ in ranked)
-    return [chosen[i] for i in list(order)[:count]]
-
-
 def _worth(align: str, liked: Sequence[tuple[Solution, Feedback]], rng: Callable[..., Random]) -> list[float | None]:
     """What a draft is chosen by: its own score, the mean score of its technique within its skill, or a lot."""
     if align == "random_draft":
@@ -381,19 +390,6 @@ def _worth(align: str, liked: Sequence[tuple[Solution, Feedback]], rng: Callable
     for x, f in liked:
         kinds.setdefault((x.problem.skill, x.technique), []).append(f.value or 0.0)
     return [sum(v) / len(v) for v in (kinds[x.problem.skill, x.technique] for x, _ in liked)]
-
-
-def _chosen_drafts(liked: Sequence[tuple[Solution, Feedback]], worth: Sequence[float | None], *, wanted: int) -> list[Solution]:
-    """Per draft question the rationale of greatest worth; repeated where fewer questions than `wanted` per skill were drafted, so that the
-    student takes as many training steps as in the other arms."""
-    best: dict[str, tuple[Solution, float]] = {}
-    for (x, _), value in zip(liked, worth, strict=True):
-        if value is not None and (x.problem.id not in best or value > best[x.problem.id][1]):
-            best[x.problem.id] = (x, value)
-    grouped: dict[str, list[Solution]] = {}
-    for x, _ in best.values():
-        grouped.setdefault(x.problem.skill, []).append(x)
-    return [mine[i % len(mine)] for mine in grouped.values() for i in range(wanted)]
 
 
 def _spared_examples(s: Settings, rationales: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage import steps
-from tutelage.card import Arm, Card
+from tutelage.card import Arm, Card, Contrast, Experiment
 from tutelage.lab import Lab, Role
 from tutelage.train import FitSettings
 
@@ -73,6 +73,19 @@ ARMS: dict[str, Arm] = {
     "sft": Arm(summary="taught by the teacher's solutions"),
     "answers_only": Arm(summary="control: taught by the bare answers of the same solutions", changes={"rationales": False}, control=True),
 }
+
+REPRODUCE = Experiment(
+    task="folds/*",
+    task_options={"test_seed": 2},
+    tune_options={"test_seed": 0},
+    teacher="bundled:teacher",
+    student="bundled:student",
+    contrasts=(
+        Contrast(claim="Rationales teach more than the bare answers of the same solutions.", better="sft", worse="answers_only"),
+        Contrast(claim="The teacher's solutions teach the student at all.", better="sft", worse="untouched"),
+    ),
+    shrunk="One teacher and one student of the bundled world, greedy solutions.",
+)
 
 
 def run(lab: Lab, s: Settings) -> Role:

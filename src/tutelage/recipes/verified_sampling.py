@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tutelage import steps
-from tutelage.card import Arm, Card
+from tutelage.card import Arm, Card, Contrast, Experiment
 from tutelage.lab import Lab, Role
 from tutelage.train import FitSettings
 
@@ -77,6 +77,24 @@ ARMS: dict[str, Arm] = {
     "verified_sampling": Arm(summary="taught by draws with the right answer"),
     "wrong_only": Arm(summary="control: taught by draws with a wrong answer", changes={"keep": "wrong"}, control=True),
 }
+
+REPRODUCE = Experiment(
+    task="folds/*",
+    task_options={"test_seed": 2},
+    tune_options={"test_seed": 0},
+    teacher="bundled:teacher",
+    student="bundled:student",
+    contrasts=(
+        Contrast(
+            claim="Right draws teach more than as many draws taken as they come.",
+            better="verified_sampling",
+            worse="unverified",
+            control="wrong_only",
+        ),
+    ),
+    also=("untouched",),
+    shrunk="One teacher and one student of the bundled world; the paper samples from the student itself and up to 100 times per question.",
+)
 
 
 def run(lab: Lab, s: Settings) -> Role:
