@@ -5,8 +5,8 @@ the first step is left out, and so are loading and saving. Tokens are counted wh
 Rates are per CPU second, because a shared machine lies about the wall; the wall rate is printed beside it.
 
 TRL runs once with its defaults (slow beyond measure on a CPU without bfloat16 arithmetic; such runs get a quarter of the rows) and once in
-float32 without gradient checkpointing (what ours does). Packed by TRL, a batch of 8 is 8 rows full of texts, so it takes a
-few large steps instead of many small ones, and on a CPU its texts see one another; ours is shown with windows as large beside it.
+float32 without gradient checkpointing (what ours does). Packed by TRL, a batch is a few rows full of texts (here 2 of 1,024 tokens), so
+it takes few large steps instead of many small ones, and on a CPU its texts see one another; ours is shown with larger windows beside it.
 
     python benchmarks/training_throughput.py              # the table and the bars
     python benchmarks/training_throughput.py --examples 48 --kind dpo
@@ -194,7 +194,7 @@ def bare(folder: Path, rows: list[dict[str, str]], clock: Clock, out: Path) -> f
     return sum(tokens[1:])
 
 
-def trl_run(kind: str, **options: Any) -> Callable[[Path, list[dict[str, str]], Clock, Path], float]:
+def trl_run(kind: str, *, batch: int = BATCH, **options: Any) -> Callable[[Path, list[dict[str, str]], Clock, Path], float]:
     def go(folder: Path, rows: list[dict[str, str]], clock: Clock, out: Path) -> float:
         import torch
         import trl
@@ -215,7 +215,7 @@ def trl_run(kind: str, **options: Any) -> Callable[[Path, list[dict[str, str]], 
         )
         arguments = config(
             output_dir=str(out),
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=batch,
             num_train_epochs=1,
             use_cpu=True,
             report_to="none",
@@ -250,7 +250,7 @@ RUNS: dict[str, Callable[[Path, list[dict[str, str]], Clock, Path], float]] = {
     "bare packed loop": bare,
     "TRL SFT defaults": trl_run("sft"),
     "TRL SFT fp32": trl_run("sft", **PLAIN),
-    "TRL SFT fp32 packed": trl_run("sft", packing=True, max_length=1024, **PLAIN),
+    "TRL SFT fp32 packed": trl_run("sft", packing=True, max_length=1024, batch=2, **PLAIN),
     "dpo": ours_dpo,
     "TRL DPO defaults": trl_run("dpo"),
     "TRL DPO fp32": trl_run("dpo", **PLAIN),
@@ -282,6 +282,9 @@ def main() -> int:
                 )
                 continue
             found = json.loads(done.stdout.splitlines()[-1])
+            if not found["cpu"]:
+                print(f"{name:<22} took one step only: more --examples", flush=True)
+                continue
             rates[name] = found["tokens"] / found["cpu"]
             print(f"{name:<22} {rates[name]:>12.0f} {found['tokens'] / found['wall']:>13.0f}", flush=True)
     ratios = {
