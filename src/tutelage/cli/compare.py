@@ -47,6 +47,12 @@ def compare(
         typer.Option("--yield", help="RECIPE=SHARE or SHARE: replies that sizing takes to be usable, 0.7 by default; may be repeated."),
     ] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="What to rank by; the first that all measure by default.")] = None,
+    resize: Annotated[
+        bool | None,
+        typer.Option(
+            "--resize/--no-resize", help="Run a recipe again, smaller, when it met its cap; by default where calls cost no money."
+        ),
+    ] = None,
     test_limit: TestLimit = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Processes; two by default.", min=1)] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the leaderboard; runs/compare-<id> by default.")] = None,
@@ -80,7 +86,7 @@ def compare(
     if plan_only:
         return
     with watching(plan, quiet=as_json) as watch:
-        done = run_comparison(plan, out=out, jobs=jobs, watch=watch)
+        done = run_comparison(plan, out=out, jobs=jobs, resize=resize, watch=watch)
     if as_json:
         print_json({**done.board, "calls": done.calls, "fits": done.fits, "leaderboard": str(done.folder / "leaderboard.html")})
     else:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tutelage.backends.wrappers import price_of
 from tutelage.errors import BudgetExhausted, SettingsError, StorageError, TutelageError, did_you_mean
 from tutelage.experiments.processes import Job, JobWatch, Worked, work_through
 from tutelage.experiments.request import Request, resolve_request
 from tutelage.experiments.run import default_jobs, prepare_folder, run_folder, run_seed, unfinished_seeds
 from tutelage.experiments.sizing import ASSUMED_YIELD, SIZING_UNITS, Sized, size_request, sizing_budget
 from tutelage.hashing import content_id
+from tutelage.journal.prices import FREE
 from tutelage.recipes import load_recipe
 from tutelage.report import write_report
 from tutelage.report.comparison import Comparison, Entrant, write_comparison
@@ -46,11 +48,17 @@ class Plan:
     """By name of the entry."""
     comparison: Comparison
     cap: str
+    bases: Mapping[str, Request]
+    """The requests before they were sized."""
+    yields: Mapping[str, float]
+    """By name of the entry."""
+    resized: Mapping[str, int] = field(default_factory=dict)
+    """By name, the size at which an entry first met its cap."""
 
     @property
     def id(self) -> str:
-        runs = {name: s.request.id for name, s in self.sized.items()}
-        return content_id({"runs": runs, "budget": self.cap, "metric": self.comparison.metric})
+        asked = {name: (base.identity, self.yields[name]) for name, base in self.bases.items()}
+        return content_id({"asked": asked, "budget": self.cap, "metric": self.comparison.metric})
 
     @property
     def running(self) -> dict[str, Sized]:
@@ -97,6 +105,8 @@ def plan_comparison(
         raise SettingsError("a recipe is named twice", got=", ".join(names), fix="name each once; another arm as RECIPE:ARM")
     _check_keys(entries, list(overrides or {}), yields or {})
     sized: dict[str, Sized] = {}
+    bases: dict[str, Request] = {}
+    assumed: dict[str, float] = {}
     for entry in entries:
         request = resolve_request(
             entry.recipe,
@@ -113,6 +123,7 @@ def plan_comparison(
         )
         good = next((yields[key] for key in (entry.name, entry.recipe, EVERY) if yields and key in yields), ASSUMED_YIELD)
         sized[entry.name] = size_request(request, limit, good=good)
+        bases[entry.name], assumed[entry.name] = request, good
     fitting = {name: s for name, s in sized.items() if s.fits}
     unit = next(u for u in SIZING_UNITS if getattr(limit, u) is not None)
     left_out = {
@@ -135,7 +146,7 @@ def plan_comparison(
         command=command,
         left_out=left_out,
     )
-    return Plan(entries=entries, sized=sized, comparison=comparison, cap=limit.describe())
+    return Plan(entries=entries, sized=sized, comparison=comparison, cap=limit.describe(), bases=bases, yields=assumed)
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:
@@ -219,10 +230,65 @@ class Compared:
     """`name, seed N` -> what ended it early."""
 
 
-def run_comparison(plan: Plan, *, out: Path | None = None, jobs: int | None = None, watch: CompareWatch | None = None) -> Compared:
-    """Run whatever is not finished and write the leaderboard, also of an interrupted comparison."""
+def run_comparison(
+    plan: Plan, *, out: Path | None = None, jobs: int | None = None, resize: bool | None = None, watch: CompareWatch | None = None
+) -> Compared:
+    """Run whatever is not finished and write the leaderboard, also of an interrupted comparison.
+
+    A recipe that meets its cap, because its plan was too hopeful, is made smaller and run again where `resize` says so; by default where
+    its teacher costs no money. Its row then counts the last attempt alone, which keeps to the budget as every attempt does.
+    """
     folder = out or Path(os.environ.get("TUTELAGE_RUNS", "runs")) / f"compare-{plan.id.split('-')[1][:10]}"
-    folders = {name: run_folder(s.request, None) for name, s in plan.running.items()}
+    calls = fits = 0
+    for attempt in range(RESIZES + 1):
+        folders = {name: run_folder(s.request, None) for name, s in plan.running.items()}
+        try:
+            worked = _work(plan, folders, jobs, watch)
+        except BaseException:
+            with contextlib.suppress(StorageError):  # what stopped the comparison must be told
+                write_comparison(plan.comparison, _entrants(plan, folders, {}), folder)
+            raise
+        calls += sum(done["calls"] for done in worked.results.values())
+        fits += sum(done["fits"] for done in worked.results.values())
+        smaller = _smaller(plan, folders, worked, resize) if attempt < RESIZES else plan
+        if smaller is plan:
+            break
+        plan = smaller
+    for path in folders.values():
+        write_report(path)
+    board = write_comparison(plan.comparison, _entrants(plan, folders, worked.errors), folder)
+    names = {path: name for name, path in folders.items()}
+    return Compared(
+        folder=folder,
+        board=board,
+        calls=calls,
+        fits=fits,
+        errors={f"{names[job.folder]}, seed {job.seed}": error for job, error in worked.errors.items()},
+    )
+
+
+RESIZES = 4
+"""Times that a recipe is made smaller after it met its cap."""
+SHRINK = 0.85
+
+
+def _smaller(plan: Plan, folders: Mapping[str, Path], worked: Worked, resize: bool | None) -> Plan:
+    """The plan with every entry that met its cap made smaller; the plan itself where there is nothing to do."""
+    met = {job.folder for job, error in worked.errors.items() if isinstance(error, BudgetExhausted)}
+    sized, first = dict(plan.sized), dict(plan.resized)
+    for name, s in plan.running.items():
+        free = all(price_of(ref) == FREE for ref, _ in s.request.models.values())
+        if folders[name] not in met or not s.sizes or not (free if resize is None else resize):
+            continue
+        size = next(iter(s.sizes.values()))
+        again = size_request(plan.bases[name], sizing_budget(plan.cap), good=plan.yields[name], largest=max(1, int(size * SHRINK)))
+        if again.fits and again.sizes != s.sizes:
+            sized[name] = again
+            first.setdefault(name, size)
+    return plan if sized == dict(plan.sized) else replace(plan, sized=sized, resized=first)
+
+
+def _work(plan: Plan, folders: Mapping[str, Path], jobs: int | None, watch: CompareWatch | None) -> Worked:
     todo: list[Job] = []
     for name, s in plan.running.items():
         prepare_folder(s.request, folders[name], plan.comparison.command)
@@ -235,25 +301,9 @@ def run_comparison(plan: Plan, *, out: Path | None = None, jobs: int | None = No
         if watch is not None:
             watch(job.seed, names[job.folder], step, done, total)
 
-    try:
-        if count == 1:
-            worked = _here(todo, {folders[name]: s.request for name, s in plan.running.items()}, told)
-        else:
-            worked = work_through([todo[i::count] for i in range(count)], told, go_on=True)
-    except BaseException:
-        with contextlib.suppress(StorageError):  # what stopped the comparison must be told
-            write_comparison(plan.comparison, _entrants(plan, folders, {}), folder)
-        raise
-    for path in folders.values():
-        write_report(path)
-    board = write_comparison(plan.comparison, _entrants(plan, folders, worked.errors), folder)
-    return Compared(
-        folder=folder,
-        board=board,
-        calls=sum(done["calls"] for done in worked.results.values()),
-        fits=sum(done["fits"] for done in worked.results.values()),
-        errors={f"{names[job.folder]}, seed {job.seed}": error for job, error in worked.errors.items()},
-    )
+    if count == 1:
+        return _here(todo, {folders[name]: s.request for name, s in plan.running.items()}, told)
+    return work_through([todo[i::count] for i in range(count)], told, go_on=True)
 
 
 def _here(todo: Sequence[Job], requests: Mapping[Path, Request], watch: JobWatch) -> Worked:
@@ -289,6 +339,7 @@ def _entrants(plan: Plan, folders: Mapping[str, Path], errors: Mapping[Job, Tute
                 planned=planned,
                 exhausted=s.exhausted,
                 stopped=stopped,
+                first_size=plan.resized.get(entry.name),
             )
         )
     return found

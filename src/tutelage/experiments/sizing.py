@@ -58,12 +58,12 @@ class Sized:
     """Metric -> fingerprint of how it would be measured."""
 
 
-def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIELD) -> Sized:
-    """Size the one arm of `request`."""
+def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIELD, largest: int = LARGEST) -> Sized:
+    """Size the one arm of `request`, to `largest` at most."""
     [arm] = request.arms
     card = request.recipe.card
     roles = request.recipe.arms[arm].needs if request.recipe.arms[arm].needs is not None else card.needs
-    probe = _Probe(request, budget, good)
+    probe = _Probe(request, budget, good, largest)
     if not BUDGETED_ROLES & set(roles or ()):
         return probe.sized({}, fits=True, exhausted=True)
     if not card.size:
@@ -83,7 +83,7 @@ def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIEL
     if not probe.fits(floor):
         return probe.sized(probe.sizes(floor), fits=False, exhausted=False)
     fitting, too_large = floor, None
-    guess = max(floor + 1, _preset(request, card.size))
+    guess = min(largest, max(floor + 1, _preset(request, card.size)))
     while too_large is None or too_large - fitting > 1:
         if probe.fits(guess):
             if too_large is None and guess > fitting and probe.cost(guess) == probe.cost(fitting):
@@ -91,7 +91,7 @@ def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIEL
             fitting = guess
         else:
             too_large = guess
-        if too_large is None and fitting >= LARGEST:
+        if too_large is None and fitting >= largest:
             return probe.sized(probe.sizes(fitting), fits=True, exhausted=True)
         guess = probe.next_guess(fitting, too_large)
     return probe.sized(probe.sizes(fitting), fits=True, exhausted=False)
@@ -109,12 +109,13 @@ def _preset(request: Request, name: str) -> int:
 class _Probe:
     """Plans of one arm at different sizes, each made once."""
 
-    def __init__(self, request: Request, budget: Budget, good: float) -> None:
+    def __init__(self, request: Request, budget: Budget, good: float, largest: int) -> None:
         self._request = request
         self._budget = budget
         self._good = good
         self._seen: dict[int, Planned] = {}
         self._assumed: dict[int, Rehearsal] = {}
+        self._largest = largest
         self._turns = 0
 
     def sizes(self, n: int) -> dict[str, int]:
@@ -135,7 +136,7 @@ class _Probe:
         return tuple(plan.of(unit)[1] for unit, _ in _caps(self._budget))
 
     def fits(self, n: int) -> bool:
-        return all(amount <= cap for amount, (_, cap) in zip(self.cost(n), _caps(self._budget), strict=True))
+        return n <= self._largest and all(amount <= cap for amount, (_, cap) in zip(self.cost(n), _caps(self._budget), strict=True))
 
     def next_guess(self, fitting: int, too_large: int | None) -> int:
         """Between what fits and what does not: in turn where the budget would be met if cost grew evenly, and the middle, which bounds how
@@ -143,7 +144,7 @@ class _Probe:
         share = max((amount / cap for amount, (_, cap) in zip(self.cost(fitting), _caps(self._budget), strict=True)), default=1.0)
         straight = int(fitting / share) if share else LARGEST
         if too_large is None:
-            return min(LARGEST, max(fitting + 1, min(straight, 8 * fitting)))
+            return min(self._largest + 1, max(fitting + 1, min(straight, 8 * fitting)))
         self._turns += 1
         guess = straight if self._turns % 2 else (fitting + too_large) // 2
         return min(max(guess, fitting + 1), too_large - 1)

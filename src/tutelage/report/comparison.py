@@ -18,7 +18,7 @@ from tutelage.measure import Interval
 from tutelage.report.leaderboard import Row, leaderboard, ranking
 from tutelage.report.read import FINISHED, REFUSED, ArmRun, read_run
 from tutelage.report.summary import Card, cost, estimate, paired, scorecards
-from tutelage.report.text import finite, md, md_table, number, plain
+from tutelage.report.text import finite, md, md_table, number, percent, plain
 
 HERE = Path(__file__).parent
 BUDGETED = ("teacher", "judge", "reference")
@@ -41,6 +41,8 @@ class Entrant:
     """True where a larger size would have asked nothing more."""
     stopped: Mapping[int, str] = field(default_factory=dict)
     """Seed -> what ended it early."""
+    first_size: int | None = None
+    """The size that the plan gave, where it met the cap and a smaller one was taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +64,11 @@ def standings(comparison: Comparison, entrants: Sequence[Entrant]) -> dict[str, 
     """All numbers of the leaderboard as JSON-ready values, best first: `rows`, `left_out`, `said`, `notes`, and what was compared."""
     runs = {e.name: _runs(e, comparison.seeds) for e in entrants}
     cards = {name: {r.seed: c for r in mine if (c := scorecards(r).get(comparison.metric))} for name, mine in runs.items()}
-    rows = [_row(e, runs[e.name], cards[e.name]) for e in entrants]
+    rows = [_row(e, runs[e.name], cards[e.name], comparison.seeds) for e in entrants]
     ranked = ranking(rows)
     if ranked and ranked[0].score.value is not None:
         best = ranked[0].name
-        ranked = [r if r.name == best else replace(r, to_best=_gap(cards[r.name], cards[best])) for r in ranked]
+        ranked = [r if r.name == best or r.score.value is None else replace(r, to_best=_gap(cards[r.name], cards[best])) for r in ranked]
     markdown, html = leaderboard(ranked, metric=comparison.metric)
     by_name = {e.name: e for e in entrants}
     return {
@@ -106,9 +108,10 @@ def _runs(entrant: Entrant, seeds: Sequence[int]) -> list[ArmRun]:
     return [r for r in run.of_arm(entrant.arm) if r.seed in seeds]
 
 
-def _row(entrant: Entrant, runs: Sequence[ArmRun], cards: Mapping[int, Card]) -> Row:
+def _row(entrant: Entrant, runs: Sequence[ArmRun], cards: Mapping[int, Card], seeds: Sequence[int]) -> Row:
     spent = cost([r for r in runs if r.state == FINISHED])
-    found = estimate(cards)
+    # A mean over other seeds than the rest's would be ranked by luck.
+    found = estimate(cards) if all(seed in cards for seed in seeds) else None
     score = Interval(value=None, n=0, level=0.95, method="t")
     if found is not None:
         score = Interval(value=found["mean"], low=found["low"], high=found["high"], n=found["n"], level=0.95, method=found["over"])
@@ -164,12 +167,25 @@ def _as_json(row: Row, entrant: Entrant, runs: Sequence[ArmRun], cards: Mapping[
         "sizes": dict(entrant.sizes),
         "planned": dict(entrant.planned),
         "share": shares,
-        "remarks": _remarks(entrant, runs, used, comparison),
+        "remarks": _remarks(entrant, runs, cards, used, comparison),
     }
 
 
-def _remarks(entrant: Entrant, runs: Sequence[ArmRun], used: Mapping[str, tuple[float, float]] | None, comparison: Comparison) -> list[str]:
+def _remarks(
+    entrant: Entrant,
+    runs: Sequence[ArmRun],
+    cards: Mapping[int, Card],
+    used: Mapping[str, tuple[float, float]] | None,
+    comparison: Comparison,
+) -> list[str]:
     said = []
+    lacking = [seed for seed in comparison.seeds if seed not in cards]
+    if cards and lacking:
+        mean = percent(sum(float(c["value"]) for c in cards.values()) / len(cards))
+        said.append(f"not ranked: measured under {len(cards)} of {len(comparison.seeds)} seeds only ({mean})")
+    if entrant.first_size is not None:
+        lead, size = next(iter(entrant.sizes.items()))
+        said.append(f"its plan was too hopeful: at {lead}={entrant.first_size} it met the cap, so it was run again at {lead}={size}")
     if entrant.exhausted and entrant.sizes:
         said.append("the task has no more to ask about: a larger budget would change nothing")
     for unit in comparison.budget:
