@@ -3,7 +3,7 @@
     TUTELAGE_DATA=... python benchmarks/clinc_students.py --seeds 0 1 2 [--out FOLDER] [--texts 1800] [--test 4500]
 
 Teacher, standing in for a language model behind an API: all six layers of the encoder, frozen, under a softmax regression on the labels of
-all training requests. Student: its first three layers under a class head, trained whole. Arms, at equal steps and equal rows per step:
+all training requests. Student: its first two layers under a class head, trained whole. Arms, at equal steps and equal rows per step:
 
     gold    the 300 seed requests (two an intent) with their published labels
     taught  `--texts` further training requests, each labelled by the teacher; their published labels are not looked at
@@ -20,12 +20,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from tutelage import backends
+from tutelage.capabilities import Classifies, Embeds
 from tutelage.engine.loading import no_bars
 from tutelage.evaluate import evaluate_classifier
 from tutelage.measure import bootstrap_mean, paired_t, per_class
@@ -38,17 +37,31 @@ from tutelage.tasks.labels import label_examples
 from tutelage.train import FitSettings, Fixed
 from tutelage.train.loop import fit
 
-LAYERS = 3
+LAYERS = 2
 BATCH = 64
-STEPS = 90
+STEPS = 60
 LR = 4e-4
+
+
+class Remembering:
+    """A classifier that is asked about each text once."""
+
+    def __init__(self, classifier: Classifies) -> None:
+        self._classifier = classifier
+        self._known: dict[str, tuple[float, ...]] = {}
+
+    def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._classifier.classify(new), strict=True))
+        return [self._known[text] for text in texts]
 
 
 class Teacher:
     """Softmax regression on frozen sentence vectors."""
 
-    def __init__(self, encoder: Any, problems: Sequence[Problem], labels: Sequence[str]) -> None:
+    def __init__(self, encoder: Embeds, problems: Sequence[Problem], labels: Sequence[str]) -> None:
         self._encoder = encoder
+        self._known: dict[str, tuple[float, ...]] = {}
         places = {label: i for i, label in enumerate(labels)}
         inputs = self._vectors([p.text for p in problems])
         wanted = torch.tensor([places[p.answer or ""] for p in problems])
@@ -69,7 +82,9 @@ class Teacher:
 
     def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
         """Unit vectors times a fixed length, with a one for the bias."""
-        rows = torch.from_numpy(np.array(self._encoder.embed(texts), dtype=np.float32))
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._encoder.embed(new), strict=True))
+        rows = torch.tensor([self._known[text] for text in texts])
         return torch.cat([20 * torch.nn.functional.normalize(rows, dim=-1), torch.ones(len(rows), 1)], 1)
 
 
@@ -84,7 +99,7 @@ def first_layers(source: Path, layers: int, folder: Path) -> Path:
     return folder
 
 
-def taught_on(problems: Sequence[Problem], base: Path, task: Task, *, seed: int, lr: float, folder: Path) -> Any:
+def taught_on(problems: Sequence[Problem], base: Path, task: Task, *, seed: int, lr: float, folder: Path) -> Remembering:
     """The student after `STEPS` windows of `BATCH` rows, whatever the number of problems."""
     examples = label_examples(problems, task.labels)
     settings = FitSettings(
@@ -92,7 +107,7 @@ def taught_on(problems: Sequence[Problem], base: Path, task: Task, *, seed: int,
         schedule="linear", warmup=0.1,
     )  # fmt: skip
     fit(model=base, source=Fixed(examples), objective=classification(), settings=settings, seed=seed, out=folder)
-    return backends.open_backend(backends.resolve(f"hf:{folder}"))
+    return Remembering(backends.open_backend(backends.resolve(f"hf:{folder}")))
 
 
 def main() -> None:
@@ -103,23 +118,23 @@ def main() -> None:
     options.add_argument("--lr", type=float, default=LR)
     options.add_argument("--out", type=Path)
     asked = options.parse_args()
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     task = open_task("clinc150", {"oos": "no"})
     problems = task.test if asked.on == "test" else task.validation
     encoder_ref = backends.resolve("encoder:minilm")
     encoder = backends.open_backend(encoder_ref)
     teacher = Teacher(encoder, (*task.seed, *task.train), task.labels)
 
-    def scored(model: Any, name: str, seed: int = 0) -> Scorecard:
+    def scored(model: Classifies, name: str, seed: int = 0) -> Scorecard:
         return evaluate_classifier(model, name=name, task=task, problems=problems, labels=task.labels, model_id=name, seed=seed, arm=name)
 
     cards = [scored(teacher, "teacher")]
-    print(f"teacher: {told(cards[0])}; {time.perf_counter() - begun:.0f} s", flush=True)
+    print(f"teacher: {told(cards[0])}; {time.process_time() - used:.0f} s of processor time", flush=True)
     differences: list[float] = []
     with tempfile.TemporaryDirectory() as held:
         base = first_layers(Path(str(encoder_ref.path)), LAYERS, Path(held) / "base")
         for seed in asked.seeds:
-            started = time.perf_counter()
+            started = time.process_time()
             texts = stream(seed, "texts").sample(task.train, asked.texts)
             sure = class_confidence(teacher, texts)
             labelled = [replace(p, answer=likeliest(s, task.labels)) for p, s in zip(texts, sure, strict=True)]
@@ -135,7 +150,7 @@ def main() -> None:
             worst = sorted(report.classes, key=lambda c: (c.f1 or 0.0, c.label))[:3]
             print(
                 f"seed {seed}: teacher's labels right on {right:.3f} of {len(texts)} texts; macro F1 of taught {report.macro_f1:.3f}, "
-                f"worst {', '.join(f'{c.label} {c.f1 or 0:.2f}' for c in worst)}; {time.perf_counter() - started:.0f} s",
+                f"worst {', '.join(f'{c.label} {c.f1 or 0:.2f}' for c in worst)}; {time.process_time() - started:.0f} s of processor time",
                 flush=True,
             )
             differences.append(pair[1].value - pair[0].value)
@@ -143,7 +158,7 @@ def main() -> None:
     if len(differences) > 1:
         gap = paired_t(differences)
         print(f"taught minus gold: {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], paired t over {len(differences)} seeds")
-    print(f"{time.perf_counter() - begun:.0f} s in all")
+    print(f"{time.perf_counter() - begun:.0f} s in all, {time.process_time() - used:.0f} s of processor time")
     if asked.out is not None:
         asked.out.mkdir(parents=True, exist_ok=True)
         rows = [{"arm": c.arm, "seed": c.seed, "value": c.value, "n": c.n, "fingerprint": c.fingerprint} for c in cards]
