@@ -26,7 +26,7 @@ from _chained_runs import Book, accuracies, mean, note, over, records, trained
 
 SETTINGS: dict[str, Any] = {
     "check_data": True, "tries": 2, "drafts": 24, "probes": 8, "response_shots": [0], "shots": [0],
-    "dpo.lr": 1e-4, "dpo.epochs": 3, "tailored": 30,
+    "dpo.lr": 1e-4, "dpo.epochs": 5, "tailored": 30,
 }  # fmt: skip
 """Over the laptop preset. Only right rationales are kept, so that columns do not differ in correctness."""
 SKILLS = 4
