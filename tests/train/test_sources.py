@@ -12,11 +12,11 @@ from fits import digits
 
 from checkpoints import tiny_checkpoint
 from tutelage.engine.decode import score_ids
-from tutelage.errors import SettingsError
+from tutelage.errors import DataError, SettingsError
 from tutelage.hashing import canonical
-from tutelage.objectives import cross_entropy, grpo, off_policy, rloo
+from tutelage.objectives import Objective, cross_entropy, grpo, off_policy, rloo
 from tutelage.records import Example, Problem, Prompt, Verdict
-from tutelage.train import Checked, Domains, FitSettings, Fixed, Mixture, OnPolicy, Replay, Rollout, Selected
+from tutelage.train import Checked, Domains, FitSettings, Fixed, Mixture, OnPolicy, Replay, Rollout, Selected, Source
 from tutelage.train.batch import Batch
 from tutelage.train.feeds import Site, decode_group, encode_group
 from tutelage.train.loop import fit
@@ -184,6 +184,23 @@ def test_on_and_off_policy_terms_charge_their_own_rows(site: Site, tmp_path: Pat
     assert result.log[0]["terms"]["grpo"] == pytest.approx(0.0)
     assert result.log[0]["terms"]["cross_entropy"] > 1.0
     assert result.dropped == {"nothing to learn: all of it is masked or empty": 1}
+
+
+def test_given_texts_beside_rollouts_are_charged_by_their_own_terms(site: Site, tmp_path: Path) -> None:
+    """In a mixture each term charges its rows; the value of either is what it is without the other's rows."""
+    given, own = Fixed(examples()[:2], role="given"), OnPolicy(PROMPTS[:2], max_tokens=6, samples=2, reward=digits)
+    settings = FitSettings(lr=1e-3, batch=4, steps=1)
+
+    def terms(source: Source, objective: Objective) -> dict[str, float]:
+        assert isinstance(site.model, Path)
+        done = fit(model=site.model, source=source, objective=objective, settings=settings, seed=0, out=tmp_path / "out")
+        return done.log[0]["terms"]
+
+    both = terms(Mixture((given, 0.5), (own, 0.5)), grpo(over="own") + cross_entropy(over="given"))
+    assert both["cross_entropy"] == pytest.approx(terms(given, cross_entropy())["cross_entropy"], rel=1e-5)
+    assert both["grpo"] == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(DataError, match="do not bring"):
+        terms(Mixture((given, 0.5), (own, 0.5)), grpo() + cross_entropy(over="given"))
 
 
 def test_scoring_elsewhere_agrees_with_the_loop(site: Site) -> None:

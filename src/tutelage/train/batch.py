@@ -120,8 +120,8 @@ class Batch:
         return torch.tensor([g.margin for g in self.groups], device=self.device)
 
     def row_fact(self, name: str) -> Tensor:
-        """(rows,) a number that is the same for all charged tokens of a row."""
-        return torch.tensor([r.facts[name][0] if r.charged else 0.0 for r in self.rows], dtype=torch.float32, device=self.device)
+        """(rows,) a number that is the same for all charged tokens of a row; 0 for rows without it."""
+        return torch.tensor([r.facts[name][0] if r.charged and name in r.facts else 0.0 for r in self.rows], device=self.device)
 
     def of_role(self, role: str) -> Tensor:
         """(rows of that role,) their numbers, in order."""
@@ -144,5 +144,6 @@ class Batch:
         return self.spans * whole[self.owner]
 
     def fact(self, name: str) -> Tensor:
-        """(charged,) a number per charged token that came with the rows."""
-        return torch.tensor([x for r in self.rows for x in r.facts[name]], dtype=torch.float32, device=self.device)
+        """(charged,) a number per charged token that came with the rows; 0 in rows without it, which terms of other roles charge."""
+        values = [x for r in self.rows for x in r.facts.get(name, (0.0,) * len(r.charged))]
+        return torch.tensor(values, dtype=torch.float32, device=self.device)

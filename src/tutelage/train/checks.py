@@ -77,7 +77,8 @@ def _kinds(groups: Sequence[Group]) -> str:
 
 def _check_facts(term: Term, groups: Sequence[Group]) -> None:
     for quantity, fact in _OF_ROLLOUTS.items():
-        if quantity in term.takes and any(fact not in r.facts for g in groups for r in g.rows if r.charged):
+        mine = [r for g in groups for r in g.rows if r.charged and term.over in ("", r.role)]
+        if quantity in term.takes and any(fact not in r.facts for r in mine):
             raise DataError(
                 f"term '{term.name}' takes {fact}, which the rows do not bring",
                 got="fixed data" if fact == "behaviour_log_probs" else "rollouts without a reward",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,8 +76,11 @@ def _nothing_left(records: int, site: Site) -> DataError | QualityGate:
 class FixedFeed:
     """Shuffled epochs over records that are turned into rows once."""
 
-    def __init__(self, records: Sequence[Example | Pair | tuple[Example, ...]], site: Site) -> None:
+    def __init__(self, records: Sequence[Example | Pair | tuple[Example, ...]], site: Site, *, role: str = "") -> None:
+        """`role` is given to all rows, where there is one."""
         self.fixed = [g for g in (group_of(r, site) for r in records) if g is not None]
+        if role:
+            self.fixed = [replace(g, rows=tuple(replace(r, role=role) for r in g.rows)) for g in self.fixed]
         if not self.fixed:
             raise _nothing_left(len(records), site)
         self._batch, self._seed = site.settings.batch, site.seed

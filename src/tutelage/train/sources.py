@@ -36,25 +36,31 @@ class EndlessSource(Protocol):
 
 
 class Fixed:
-    """The same examples or pairs in every epoch, shuffled anew for each from a named stream."""
+    """The same examples or pairs in every epoch, shuffled anew for each from a named stream.
 
-    __slots__ = ("records",)
+    `role` names the rows of examples for terms that charge one role only, beside rollouts in a mixture: `cross_entropy(over="given")`.
+    """
 
-    def __init__(self, records: Sequence[Example | Pair]) -> None:
+    __slots__ = ("records", "role")
+
+    def __init__(self, records: Sequence[Example | Pair], *, role: str = "") -> None:
         kinds = {type(r).__name__ for r in records}
         if not kinds <= {"Example", "Pair"}:
             raise DataError("fixed data must be examples or pairs", got=", ".join(sorted(kinds)), fix="turn them into Example records")
         if len(kinds) > 1:
             raise DataError("fixed data mixes examples and pairs", got=", ".join(sorted(kinds)), fix="fit them one after the other")
-        self.records = tuple(records)
+        if role and kinds == {"Pair"}:
+            raise SettingsError("the rows of a pair have roles of their own", got=role, fix="leave role empty")
+        self.records, self.role = tuple(records), role
 
     def describe(self) -> dict[str, Any]:
-        return {"source": "fixed", "n": len(self.records), "records": content_id([r.id for r in self.records])}
+        body = {"source": "fixed", "n": len(self.records), "records": content_id([r.id for r in self.records])}
+        return body | ({"role": self.role} if self.role else {})
 
     def open(self, site: Site) -> Drawing:
         from tutelage.train.feeds import FixedFeed
 
-        return FixedFeed(self.records, site)
+        return FixedFeed(self.records, site, role=self.role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
