@@ -100,7 +100,7 @@ def measure(method: str, divergence: str, vocab: int, tokens: int, repeats: int)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--vocabulary", type=int, nargs="+", default=[32_768, 131_072])
     parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512, 1024, 2048])

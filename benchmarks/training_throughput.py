@@ -258,7 +258,7 @@ RUNS: dict[str, Callable[[Path, list[dict[str, str]], Clock, Path], float]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--examples", type=int, default=128)
     parser.add_argument("--kind", choices=("sft", "dpo"), help="only the runs of this kind")
     parser.add_argument("--worker", nargs=2, metavar=("RUN", "FOLDER"))

@@ -289,9 +289,8 @@ def table(seeds: Sequence[int], out: Path) -> int:
         longest, waited = max(r["cpu_s"] for r in mine), max(r["wall_s"] for r in mine)
         shown = "" if gain is None else f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
         p = f"{adjusted[way]:.4f}" if way in adjusted else ""
-        print(
-            f"| {way} | {level.value:.3f} [{level.low:.3f}, {level.high:.3f}] | {shown} | {p} | {style:.2f} | {longest:.0f} | {waited:.0f} |"
-        )
+        accuracy = f"{level.value:.3f} [{level.low:.3f}, {level.high:.3f}]"
+        print(f"| {way} | {accuracy} | {shown} | {p} | {style:.2f} | {longest:.0f} | {waited:.0f} |")
         if way in CLAIMED:
             held = held and gain is not None and gain.low is not None and gain.low > 0 and adjusted[way] < 0.05 and longest <= BAR_S
     if missing:
@@ -301,7 +300,7 @@ def table(seeds: Sequence[int], out: Path) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("verb", choices=("run", "table", "worker"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))

@@ -45,6 +45,14 @@ def die_after(step: int) -> Callable[[int, int, float], None]:
     return progress
 
 
+def note_first(file: Path) -> Callable[[int, int, float], None]:
+    def progress(done: int, total: int, loss: float) -> None:
+        if not file.exists():
+            file.write_text(str(done))
+
+    return progress
+
+
 def main(student: Path, teacher: Path, work: Path) -> None:
     open_student(student, FitSettings(lr=1.0), device=torch.device("cpu"))
     found: dict[str, list[object]] = {}
@@ -60,8 +68,7 @@ def main(student: Path, teacher: Path, work: Path) -> None:
             killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
             nothing = not out.exists()
             seen = work / kind / f"first-{place}"
-            note = lambda done, total, loss, f=seen: f.exists() or f.write_text(str(done))  # noqa: E731
-            ended = in_child(lambda k=kind, o=out, s=state, n=note: go(k, student, teacher, o, checkpoint=s, progress=n)) == 0
+            ended = in_child(lambda k=kind, o=out, s=state, f=seen: go(k, student, teacher, o, checkpoint=s, progress=note_first(f))) == 0
             same = ended and (out / "model.safetensors").read_bytes() == whole
             left = sorted(p.name for p in (work / kind).iterdir() if p.name.startswith("."))
             results.append([place, killed, nothing, int(seen.read_text()), same, left])
