@@ -2,6 +2,7 @@
 costs anything."""
 
 import re
+import zlib
 
 import orjson
 import pytest
@@ -21,13 +22,14 @@ GIVEN = {
 
 
 def teacher(name, right=True):
-    """Writes solutions in the bundled world's way: the right ones, or always the answer 0, which is right for some questions."""
+    """Writes solutions in the bundled world's way: the right ones; or only the first draw is right, and that for half of the questions."""
     from tutelage.records import Problem
     from tutelage.tasks import folds
 
     def answer(prompt, index, seed):
         question = re.search(r"Q : (.+?)\n", prompt.text + "\n").group(1)
-        found = folds.solve(Problem(text=question, skill="msum")) if right else "0"
+        known = right or (index == 0 and zlib.crc32(question.encode()) % 2)
+        found = folds.solve(Problem(text=question, skill="msum")) if known else "nothing"
         return f"w{index} {seed} => {found}"
 
     return register(Script(name=name, answer=answer, dialect="folds"))
@@ -91,8 +93,8 @@ def test_a_comparison_keeps_to_its_budget_and_is_continued_for_nothing(tmp_path)
 
 
 def test_a_plan_that_was_too_hopeful_cannot_overspend():
-    script = teacher("zero", right=False)
-    given = {"teacher": "scripted:zero", "budget": "calls=32", "metric": "accuracy, 0-shot"}
+    script = teacher("poor", right=False)
+    given = {"teacher": "scripted:poor", "budget": "calls=32", "metric": "accuracy, 0-shot"}
     kept = run_comparison(planned("verified-sampling", "untouched", **given), jobs=1, resize=False)
     assert kept.errors
     assert all(isinstance(error, BudgetExhausted) for error in kept.errors.values())
@@ -105,8 +107,8 @@ def test_a_plan_that_was_too_hopeful_cannot_overspend():
     row = next(r for r in again.board["rows"] if r["name"] == "verified-sampling")
     assert any("its plan was too hopeful: at examples=8 it met the cap" in said for said in row["remarks"])
     assert row["sizes"]["examples"] < 8
-    if row["teacher"] is not None:
-        assert row["teacher"]["calls"]["most"] <= 32
+    assert again.errors == {}
+    assert 0 < row["teacher"]["calls"]["most"] <= 32
 
 
 def test_what_does_not_fit_is_reported_and_not_run():
