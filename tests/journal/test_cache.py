@@ -3,7 +3,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import zlib
+from pathlib import Path
 
 import orjson
 import pytest
@@ -208,6 +210,32 @@ def test_prune_by_model_and_errors(cache):
     with pytest.raises(InternalError, match="condition"):
         cache.prune()
     assert len(cache) == 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.binary(max_size=1_500), max_size=300))
+def test_bodies_of_any_size_and_number_come_back(bodies):
+    items = [(digest(n), body) for n, body in enumerate(bodies)]
+    with tempfile.TemporaryDirectory() as folder, CallCache(Path(folder) / "c.sqlite") as held:
+        assert held.put_many(items) == {}
+        assert held.get_many([key for key, _ in items]) == dict(items)
+        assert [(key, body) for key, body, _ in held.rows()] == items
+        assert held.put_many([(key, body + b"!") for key, body in items]) == dict(items)
+
+
+def test_a_flipped_bit_is_noticed_in_small_and_large_bodies(cache):
+    for size in (40, 400, 4_000):
+        key, body = digest(size), bytes(range(65, 91)) * (size // 26)
+        cache.put_many([(key, body)])
+        with sqlite3.connect(cache.path) as other:
+            (packed,) = other.execute("SELECT body FROM calls WHERE key = ?", (key,)).fetchone()
+            place = len(packed) // 2
+            other.execute(
+                "UPDATE calls SET body = ? WHERE key = ?", (packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :], key)
+            )
+        other.close()
+        with pytest.raises(StorageError, match="is damaged"):
+            cache.get_many([key])
 
 
 def test_carried_into_another_process_is_refused(cache):

@@ -242,7 +242,7 @@ class OpenAIBackend:
         if sampling.schema is not None:
             schema = self._schemas[sampling.schema]
             payload["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
-        return "/chat/completions", payload | dict(address.extra)
+        return "/chat/completions", payload | dict(address.extra) if address.extra else payload
 
     def _fitted(self, ask: Ask, job: Draw, answers: list[dict[str, Any]], bill: Usage | None) -> Outcome:
         """The answers if all fit their schema; else one more turn that names the fault, as often as allowed; then the fault as data."""

@@ -52,11 +52,13 @@ def completions(reply: dict[str, Any], job: Draw) -> tuple[list[Answer], Usage |
         raise Malformed("no list of choices")
     # Servers may send samples in the order in which they ended.
     numbered = [c for c in choices if isinstance(c, dict)]
-    if all(isinstance(c.get("index"), int) for c in numbered):
+    if len(numbered) > 1 and all(isinstance(c.get("index"), int) for c in numbered):
         numbered.sort(key=lambda c: c["index"])
     answers = [_answer(choice, job) for choice in numbered[: job.count]]
     bill = _bill(reply.get("usage"), calls=len(answers))
-    if bill is not None and answers:
+    if bill is not None and len(answers) == 1:
+        answers[0] |= {"prompt_tokens": bill.prompt_tokens, "completion_tokens": bill.completion_tokens}
+    elif bill is not None and answers:
         shares = apportion(bill.completion_tokens, [len(a.get("logprobs", a["text"] + (a.get("reasoning") or ""))) for a in answers])
         for answer, share in zip(answers, shares, strict=True):
             answer |= {"prompt_tokens": bill.prompt_tokens, "completion_tokens": share}

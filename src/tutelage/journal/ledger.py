@@ -30,6 +30,7 @@ BUDGETED_ROLES = frozenset({"teacher", "judge", "reference"})
 """Calls of other roles (the student) are shown and never capped."""
 _SCHEMA_VERSION = 1
 _BUSY_S = 60.0
+_TOUCH_S = 0.2
 _ELSEWHERE = "name another run folder with --out"
 _REPAIR = "move the run folder away and run again: the answers are in the call cache and cost nothing, only the amounts are lost"
 
@@ -51,6 +52,7 @@ class Ledger:
         self._clock = clock
         self._counting = threading.Lock()
         self._logical: dict[tuple[str, str], Usage] = {}
+        self._touched_s = float("-inf")
         self._session = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._session_lock: int | None = None
         if self.path is not None:
@@ -241,7 +243,7 @@ class Ledger:
         if not self._database.is_ours or self._session_lock == -1:
             return
         with self._database.transaction() as db:
-            self._touch(db)
+            self._touch(db, at_least_s=0.0)
             # Reservations still open belong to calls that were cut off between sending and answering.
             for role, arm, amount in _amounts(db, "state = 'open' AND session = ?", (self._session,)):
                 if amount != NOTHING:
@@ -259,8 +261,12 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _touch(self, db: sqlite3.Connection) -> None:
-        db.execute("UPDATE sessions SET seen_s = max(seen_s, ?) WHERE session = ?", (self._clock(), self._session))
+    def _touch(self, db: sqlite3.Connection, *, at_least_s: float = _TOUCH_S) -> None:
+        """Note that this process lives; a kill loses no more than `at_least_s` of its time."""
+        now_s = self._clock()
+        if now_s - self._touched_s >= at_least_s:
+            self._touched_s = now_s
+            db.execute("UPDATE sessions SET seen_s = max(seen_s, ?) WHERE session = ?", (now_s, self._session))
 
     def _sum(self, state: str, role: str | None, arm: str | None) -> Usage:
         with self._database.turn() as db:
