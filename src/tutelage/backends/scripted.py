@@ -40,6 +40,8 @@ class Script:
 
 
 _SCRIPTS: dict[str, Script] = {}
+SHIPPED = ("folds", "folds-weak")
+"""Scripts of `folds_writer`, made when first asked for."""
 
 
 def register(script: Script) -> Script:
@@ -49,9 +51,13 @@ def register(script: Script) -> Script:
 
 
 def script(name: str) -> Script:
-    """The script registered as `name`."""
+    """The script registered as `name`; those of the bundled world are there without being registered."""
+    if name not in _SCRIPTS and name in SHIPPED:
+        from tutelage.backends.folds_writer import folds_script
+
+        register(folds_script(name))
     if name not in _SCRIPTS:
-        raise SettingsError("no script has this name", got=name, fix=did_you_mean(name, _SCRIPTS))
+        raise SettingsError("no script has this name", got=name, fix=did_you_mean(name, (*_SCRIPTS, *SHIPPED)))
     return _SCRIPTS[name]
 
 

@@ -43,6 +43,15 @@ class Dialect:
     practice: str = ""
     """Ask for new problems after solved ones and missed ones. Fields: items, missed, focus, count."""
     worked_stop: tuple[str, ...] = ()
+    rephrase: str = ""
+    """Ask for a question in other words. Fields: task, description, question."""
+    rephrased_pattern: str = ""
+    """Regular expression over the reply; named group `question`."""
+    another: str = ""
+    """Ask for one other question. Fields: task, description, question."""
+    another_pattern: str = ""
+    """Regular expression over the reply; named group `question`."""
+    rewrite_stop: tuple[str, ...] = ()
 
 
 ENGLISH = Dialect(
@@ -84,6 +93,21 @@ ENGLISH = Dialect(
         "Some problems of this kind with right solutions:\n\n{items}\n\n{missed}{focus}"
         "Write {count} new problems that teach what the learner lacks, each with its solution, in exactly the form of the items above."
     ),
+    rephrase=(
+        "{description}\n\nRewrite this question. Change the wording as much as you can, but nothing of what is given and asked: every "
+        "number, name that matters and choice stays, and so does the right answer. Do not solve it.\n\n<given>\n{question}\n</given>\n\n"
+        "Write only the rewritten question, between <rephrased> and </rephrased>."
+    ),
+    rephrased_pattern=r"(?i)<rephrased\s*+>(?P<question>(?:(?!</?(?:rephrased|given)\b).)++)</rephrased\s*+>",
+    another=(
+        "{description}\n\nHere is a question of this kind.\n\n<given>\n{question}\n</given>\n\nInvent another one that it inspires: the "
+        "same field and form, other facts, another answer. Work in three parts, each between its tags.\n"
+        "<draft> a first version </draft>\n"
+        "<check> whether the draft can be answered from what it says, has exactly one right answer, and is of the form of the given "
+        "question; what must change if not </check>\n"
+        "<final> the question after the check and nothing else, or the word none if the draft cannot be mended </final>"
+    ),
+    another_pattern=r"(?i)<final\s*+>(?P<question>(?:(?!</?(?:draft|check|final|given)\b).)++)</final\s*+>",
 )
 
 FOLDS = Dialect(
@@ -103,6 +127,11 @@ FOLDS = Dialect(
     lookalikes="{item}\n\nQ :",
     practice="{items}\n\nQ :",
     worked_stop=("\n\n",),
+    rephrase="same {task} :\nQ : {question}\n",
+    rephrased_pattern=r"^[ \t]*+Q : (?P<question>[^\n]*?\?)[ \t]*$",
+    another="new {task} :\nQ : {question}\n",
+    another_pattern=r"^[ \t]*+Q : (?P<question>[^\n]*?\?)[ \t]*$",
+    rewrite_stop=("\n\n",),
 )
 
 BBH = Dialect(
@@ -121,6 +150,11 @@ BBH = Dialect(
     lookalikes="{item}\n\nQ:",
     practice="{items}\n\nQ:",
     worked_stop=("\n\n",),
+    # Models raised on this wording know no way of asking for other words; what they go on with is another question.
+    rephrase="Q: {question}\n",
+    rephrased_pattern=r"^Q: (?P<question>(?:(?!\n\n|\nA:|\nQ: ).)+)",
+    another="Q: {question}\n",
+    another_pattern=r"^Q: (?P<question>(?:(?!\n\n|\nA:|\nQ: ).)+)",
 )
 
 DIALECTS = {d.name: d for d in (ENGLISH, FOLDS, BBH)}
