@@ -5,6 +5,7 @@ A round's result is not kept under a name of its own, since the number of rounds
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -101,6 +102,12 @@ def accuracy_by_skill(lab: Lab, solutions: Sequence[Solution]) -> dict[str, floa
     for solution in solutions:
         found.setdefault(solution.problem.skill, []).append(is_right(lab, solution))
     return {skill: sum(rights) / len(rights) for skill, rights in found.items()}
+
+
+def dealt(total: int, places: Sequence[int], *, rng: random.Random) -> dict[int, int]:
+    """`total` dealt out over the places in turn, in a drawn order: place -> its share; places that get nothing are not named."""
+    order = rng.sample(list(places), k=len(places))
+    return dict(Counter(order[turn % len(order)] for turn in range(total if order else 0)))
 
 
 def write_practice(

@@ -23,7 +23,7 @@ ITEMS = 5
 
 _QUESTION = re.compile(r"^Q : (.*\?)$", flags=re.MULTILINE)
 _ASKED = re.compile(r"^Q : (.*\?)\n(\w+) :$", flags=re.MULTILINE)
-_LIST = re.compile(r"^(new|same) (\S+) :$", flags=re.MULTILINE)
+_LIST = re.compile(r"^(new|again) (\S+) :$", flags=re.MULTILINE)
 
 
 def folds_script(name: str) -> Script:
@@ -40,8 +40,8 @@ def folds_script(name: str) -> Script:
 def _answer(text: str, rng: random.Random, *, fault: float) -> str:
     listed = _LIST.search(text)
     shown = [q for q in map(parse_question, _QUESTION.findall(text)) if q is not None]
-    if listed is not None and listed[1] == "same" and shown:
-        return f"Q : {_reworded(shown[-1], rng, fault=fault).text}"
+    if listed is not None and listed[1] == "again" and shown:
+        return f" {_reworded(shown[-1], rng, fault=fault).text}"
     if listed is not None and listed[2] in SKILLS:
         return "\n".join(f"Q : {_drawn(listed[2], rng, fault=fault).text}" for _ in range(ITEMS))
     asked = _ASKED.findall(text)

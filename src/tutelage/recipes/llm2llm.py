@@ -80,8 +80,8 @@ class Settings:
     """n (released configuration)."""
     per_missed: int = 1
     """k, look-alikes per missed seed problem and round (released configuration)."""
-    per_round: int | None = None
-    """New rows each round, dealt out over the missed in turn; None for k each (the paper)."""
+    per_round: int = 0
+    """New rows each round, dealt out over the missed in turn; 0 writes k for each (the paper)."""
     temperature: float = 1.0
     """Of the teacher (released configuration)."""
     most_alike: float = 0.95
@@ -214,10 +214,9 @@ def _modelled_on(lab: Lab, s: Settings, rows: Sequence[Solution], wrong: Sequenc
     """(row, number of new rows like it), in the way of the arm."""
     places = {"any": range(len(rows)), "random": lab.rng("random", str(round_)).sample(range(len(rows)), k=len(wrong))}.get(s.like, wrong)
     times = s.rounds - 1 if s.at_once else 1
-    if s.per_round is None:
+    if s.per_round == 0:
         return [(rows[place], s.per_missed * times) for place in places]
-    order = lab.rng("dealt", str(round_)).sample(list(places), k=len(places))
-    shares = Counter(order[turn % len(order)] for turn in range(s.per_round * times))
+    shares = rounds.dealt(s.per_round * times, places, rng=lab.rng("dealt", str(round_)))
     return [(rows[place], count) for place, count in shares.items()]
 
 

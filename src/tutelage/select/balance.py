@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
+from tutelage.errors import SettingsError
+
 T = TypeVar("T")
 
 
@@ -34,3 +36,18 @@ def shares(items: Sequence[T], *, group: Callable[[T], Hashable]) -> dict[Hashab
     """The share of each group, largest first."""
     counts = Counter(group(item) for item in items)
     return {name: count / len(items) for name, count in counts.most_common()}
+
+
+def apportion(total: int, weights: Sequence[float]) -> list[int]:
+    """`total` in whole shares in proportion to the weights (largest remainder, the earlier of equals); evenly where all weights are 0."""
+    if total < 0 or any(w < 0 for w in weights):
+        raise SettingsError("shares need a total and weights that are not negative", got=f"{total}, {list(weights)}")
+    if not weights:
+        return []
+    whole = sum(weights)
+    exact = [total * w / whole if whole > 0 else total / len(weights) for w in weights]
+    found = [int(x) for x in exact]
+    order = sorted(range(len(weights)), key=lambda i: (found[i] - exact[i], i))
+    for i in order[: total - sum(found)]:
+        found[i] += 1
+    return found
