@@ -183,10 +183,10 @@ def run(lab: Lab, s: Settings) -> Role:
             wrong = [place for place, x in enumerate(answers) if not rounds.is_right(lab, x)]
             missed += [replace(answers[place], sample=i) for place in wrong]
             lab.note("round", {"round": i, "rows": len(rows), "missed": _by_skill(answers[place] for place in wrong)})
-            if not wrong or i == s.rounds - 1 or (s.at_once and i == 1):
+            chosen = _modelled_on(lab, s, asked, wrong, i)
+            if not chosen or i == s.rounds - 1 or (s.at_once and i == 1):
                 break
 
-            chosen = _modelled_on(lab, s, asked, wrong, i)
             new = _look_alikes(lab, s, chosen, new_to, i)
             rows, made = [*rows, *new], [*made, *new]
         lab.keep("missed", missed)
@@ -224,8 +224,7 @@ def _look_alikes(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], 
     if s.write == "copies":
         return [x for x, count in chosen for _ in range(count)]
     if s.write == "edits":
-        rng = lab.rng("edits", str(round_))
-        return [_edited(x, edit_words(x.problem.text, share=0.1, rng=rng)) for x, count in chosen for _ in range(count)]
+        return _edited(lab, [x for x, count in chosen for _ in range(count)], round_)
     orders = [Order(skill=x.problem.skill, wanted=count, shown=(x,)) for x, count in chosen]
     step = f"lookalikes {round_}"
     new = rounds.write_practice(
@@ -234,9 +233,19 @@ def _look_alikes(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], 
     return _reached_twice(lab, s, new) if s.check else new
 
 
-def _edited(x: Solution, text: str) -> Solution:
-    origin = Origin(step="edits", parents=(x.id,))
-    return replace(x, problem=replace(x.problem, text=text, origin=origin), origin=origin)
+def _edited(lab: Lab, rows: Sequence[Solution], round_: int) -> list[Solution]:
+    """The rows with some words of their questions swapped, left out or repeated; solutions stay."""
+    rng = lab.rng("edits", str(round_))
+    texts = [edit_words(x.problem.text, share=0.1, rng=rng) for x in rows]
+    reasons = lab.leaks(texts)
+    edited = [
+        replace(x, problem=replace(x.problem, text=text, origin=(origin := Origin(step="edits", parents=(x.id,)))), origin=origin)
+        for x, text, reason in zip(rows, texts, reasons, strict=True)
+        if reason is None
+    ]
+    dropped = Counter(reason for reason in reasons if reason is not None)
+    lab.tally(f"edits {round_}", asked=len(rows), parsed=len(rows), kept=len(edited), dropped=dropped)
+    return edited
 
 
 def _reached_twice(lab: Lab, s: Settings, new: list[Solution]) -> list[Solution]:
