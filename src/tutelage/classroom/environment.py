@@ -18,7 +18,6 @@ from tutelage.generate.questions import Refuse, none_refused
 from tutelage.lab import Lab, Role
 from tutelage.records import Problem, Solution
 from tutelage.select.novelty import Novelty
-from tutelage.tasks.task import by_skill
 from tutelage.train import FitSettings
 
 S = TypeVar("S")
@@ -170,20 +169,20 @@ def open_classroom(
     lab: Lab,
     *,
     seed: Sequence[Solution],
-    validation: int,
+    validation: Sequence[Problem],
     sft: FitSettings,
     max_tokens: int,
     rounds_at_most: int,
     rows_at_most: int,
     start_from_seed: bool = False,
 ) -> Classroom[Role]:
-    """The classroom of a run: its student is the base, `validation` problems per skill are the state."""
+    """The classroom of a run: its student is the base."""
     return Classroom(
         base=lab.student,
         train=lambda base, rows: rounds.train_on(lab, base, rows, settings=sft),
         answer=lambda student, problems: rounds.answers_of(lab, student, problems, max_tokens=max_tokens, step="classroom"),
         is_right=lambda answer: rounds.is_right(lab, answer),
-        validation=[p for mine in by_skill(lab.task.validation).values() for p in mine[:validation]],
+        validation=validation,
         seed=seed,
         rounds_at_most=rounds_at_most,
         rows_at_most=rows_at_most,

@@ -19,6 +19,7 @@ from tutelage.journal.folder import ArmJournal
 from tutelage.journal.ledger import Budget, Ledger
 from tutelage.lab import Lab, Role
 from tutelage.records import ModelRef
+from tutelage.tasks.task import by_skill
 
 if TYPE_CHECKING:
     from tutelage.classroom.gym import TeachingEnv
@@ -70,4 +71,6 @@ def teaching_env(
             train=_train,
         )  # fmt: skip
         shown = rounds.worked_seeds(lab, "seed", wanted=s.seeds)
-        yield TeachingEnv(classroom_of(lab, s, shown), lambda: engine_of(lab, s, shown), seed=shown, most_each=most_each, most_rows=s.rows)
+        validation = [p for mine in by_skill(lab.task.validation).values() for p in mine[: s.validation]]
+        room = classroom_of(lab, s, shown, validation)
+        yield TeachingEnv(room, lambda: engine_of(lab, s, shown), seed=shown, most_each=most_each, most_rows=s.rows)

@@ -10,9 +10,9 @@ arXiv 2410.06215.
  5. Until N rounds are over, D is full or nothing is wrong: go to 2.
  6. Test the student of the round with the highest validation accuracy.
 
-Policies: open-ended (skills of random errors), skill list (rows by error rate, hypotheses about what is lacking), skill tree (explore new
-parts, exploit known ones), LLM2LLM, and none at all (random skills). The environment itself is `tutelage.classroom`, with Gymnasium's
-interface in `tutelage.classroom.gym`.
+Where the task names no more than one skill, the teacher finds some before step 1. Policies: open-ended (skills of random errors), skill
+list (rows by error rate, hypotheses about what is lacking), skill tree (explore new parts, exploit known ones), LLM2LLM, and none at all
+(random skills). The environment itself is `tutelage.classroom`, with Gymnasium's interface in `tutelage.classroom.gym`.
 The bundled teacher can only go on from solved problems: it names no hypotheses and no parts, and what it is shown decides the skill.
 """
 
@@ -38,9 +38,10 @@ from tutelage.classroom import (
     run_episode,
 )
 from tutelage.classroom.environment import Engine, area, best_round, gains, teacher_engine
+from tutelage.classroom.naming import by_discovered_skill, parts, weaknesses
 from tutelage.lab import Lab, Role
-from tutelage.prompts.weakness import can_name, parse_subskills, parse_weaknesses, render_subskills, render_weaknesses
-from tutelage.records import Solution
+from tutelage.records import Problem, Solution
+from tutelage.tasks.task import by_skill
 from tutelage.train import FitSettings
 
 CARD = Card(
@@ -64,7 +65,7 @@ CARD = Card(
     ),
     deviations=(
         "One protocol for all evaluations: the untrained and the trained student answer under the same zero-shot prompt.",
-        "Skills are the task's own; they are not discovered by the teacher.",
+        "Skills are discovered only where the task names no more than one.",
         "All rows are trained on; the released trainer sets a tenth aside.",
         "Rows that repeat validation or test questions are left out, and validation errors are shown without their solutions.",
         "The validation-best round is tested once; the released export swaps validation and test.",
@@ -89,6 +90,8 @@ class Settings:
     """|D| at which an episode ends (released documentation)."""
     validation: int = 50
     """Validation problems per skill (MATH: per type and level)."""
+    discover: int = 20
+    """Skills that the teacher is asked to find where the task names no more than one; 0 takes the task's own. The number is ours."""
     hypotheses: int = 10
     """H, hypotheses per skill and round (released example)."""
     new_parts: int = 2
@@ -122,7 +125,7 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    seeds=12, rounds=4, rows=48, per_order=2, validation=20, temperature=0.7, start_from_seed=True,
+    seeds=12, rounds=4, rows=48, per_order=2, validation=20, discover=0, temperature=0.7, start_from_seed=True,
     sft=FitSettings(lr=4e-3, batch=8, epochs=3, schedule="linear", warmup=0.03), item_tokens=100, rationale_tokens=48, shots=(0, 1),
 )  # fmt: skip
 """Found on seeds >= 100 with the bundled pair; see docs/log.md."""
@@ -171,7 +174,12 @@ def run(lab: Lab, s: Settings) -> Role:
 
     if s.teach:
         seed = rounds.worked_seeds(lab, "seed", wanted=s.seeds)
-        room = classroom_of(lab, s, seed)
+        validation = [p for mine in by_skill(lab.task.validation).values() for p in mine[: s.validation]]
+        if s.discover and len(lab.task.skills) == 1:
+            seed, validation = by_discovered_skill(
+                lab, lab.teacher, seed, validation, at_most=s.discover, max_tokens=s.item_tokens
+            )
+        room = classroom_of(lab, s, seed, validation)
 
         history = run_episode(room, _policy(lab, s), engine_of(lab, s, seed), altered=_shuffler(lab) if s.shuffle else None)
 
@@ -192,10 +200,10 @@ def run(lab: Lab, s: Settings) -> Role:
     return student
 
 
-def classroom_of(lab: Lab, s: Settings, seed: Sequence[Solution]) -> Classroom[Role]:
+def classroom_of(lab: Lab, s: Settings, seed: Sequence[Solution], validation: Sequence[Problem]) -> Classroom[Role]:
     """The environment with these settings."""
     return open_classroom(
-        lab, seed=seed, validation=s.validation, sft=s.sft, max_tokens=s.rationale_tokens, rounds_at_most=1 if s.one_shot else s.rounds,
+        lab, seed=seed, validation=validation, sft=s.sft, max_tokens=s.rationale_tokens, rounds_at_most=1 if s.one_shot else s.rounds,
         rows_at_most=s.rows_at_most, start_from_seed=s.start_from_seed,
     )  # fmt: skip
 
@@ -203,16 +211,15 @@ def classroom_of(lab: Lab, s: Settings, seed: Sequence[Solution]) -> Classroom[R
 def _policy(lab: Lab, s: Settings) -> Policy:
     rows = s.rows * s.rounds if s.one_shot else s.rows
     given: dict[str, Any] = dict(rows=rows, per_order=s.per_order, draw=lambda round_: lab.rng("policy", str(round_)))
+    words: dict[str, Any] = dict(temperature=s.temperature, max_tokens=s.item_tokens)
     if s.policy == "random":
         return Random(**given)
     if s.policy == "open_ended":
         return WeakestErrors(**given)
     if s.policy == "skill_list":
-        return SkillList(**given, name=lambda *asked: _named(lab, s, "weaknesses", *asked), hypotheses=s.hypotheses)
+        return SkillList(**given, name=weaknesses(lab, lab.teacher, **words), hypotheses=s.hypotheses)
     if s.policy == "skill_tree":
-        return Alternating(
-            **given, name=lambda *asked: _named(lab, s, "parts", *asked), new_parts=s.new_parts, tree_rows=s.tree_rows
-        )
+        return Alternating(**given, name=parts(lab, lab.teacher, **words), new_parts=s.new_parts, tree_rows=s.tree_rows)
     return LookAlikes(rows=rows, draw=lambda round_: lab.rng("dealt", str(round_)))
 
 
@@ -224,29 +231,6 @@ def engine_of(lab: Lab, s: Settings, seed: Sequence[Solution]) -> Engine:
         name="lookalikes" if alike else "practice", temperature=s.temperature, max_tokens=s.item_tokens, tries=s.tries,
         most_alike=s.most_alike,
     )  # fmt: skip
-
-
-def _named(
-    lab: Lab, s: Settings, what: str, skill: str, shown: Sequence[Solution], known: Sequence[str], count: int, round_: int
-) -> list[str]:
-    """Weaknesses behind errors, or parts of a skill, in the teacher's words; none where it can only go on from text."""
-    teacher = lab.teacher
-    dialect, description = teacher.wording.dialect, teacher.wording.description
-    if not can_name(dialect):
-        return []
-    if what == "weaknesses":
-        errors = [(x.problem.text, x.text, x.problem.answer or "") for x in shown[: s.hypotheses]]
-        prompt = render_weaknesses(dialect, description=description, skill=skill, errors=errors, count=count)
-    else:
-        questions = [x.problem.text for x in shown]
-        prompt = render_subskills(dialect, description=description, skill=skill, questions=questions, known=known, count=count)
-    sampling = lab.sampling(f"{what} {skill} {round_}", max_tokens=s.item_tokens, temperature=s.temperature)
-    reply = teacher.generate([prompt], sampling)[0][0].text
-    found = parse_weaknesses(reply) if what == "weaknesses" else parse_subskills(reply)
-    kept = found[:count]
-    dropped = {"beyond the number wanted": len(found) - len(kept)} if len(found) > len(kept) else {}
-    lab.tally(f"{what} {skill} {round_}", asked=max(count, len(found)), parsed=len(found), kept=len(kept), dropped=dropped)
-    return kept
 
 
 def _shuffler(lab: Lab) -> Any:
