@@ -210,7 +210,9 @@ def classroom_of(lab: Lab, s: Settings, seed: Sequence[Solution], validation: Se
 
 def _policy(lab: Lab, s: Settings) -> Policy:
     rows = s.rows * s.rounds if s.one_shot else s.rows
-    given: dict[str, Any] = dict(rows=rows, per_order=s.per_order, draw=lambda round_: lab.rng("policy", str(round_)))
+    # Where all skills are alike, shuffled errors are the same errors; the control then differs by its draws alone.
+    stream = "policy on shuffled errors" if s.shuffle else "policy"
+    given: dict[str, Any] = dict(rows=rows, per_order=s.per_order, draw=lambda round_: lab.rng(stream, str(round_)))
     words: dict[str, Any] = dict(temperature=s.temperature, max_tokens=s.item_tokens)
     if s.policy == "random":
         return Random(**given)
