@@ -225,11 +225,11 @@ def _answers(lab: Lab, s: Settings, turns: Sequence[Problem]) -> list[Solution]:
                                   stop=teacher.wording.dialect.solution_stop),
             model_id=teacher.id, technique=technique.name, step="answers",
         )  # fmt: skip
-    known = {p.id: p.answer for p in lab.answer_key([x.problem for x in written])} if s.verified else {}
+    keyed = lab.answer_key([x.problem for x in written]) if s.verified else [x.problem for x in written]
     dropped: dict[str, int] = {}
     kept: list[Solution] = []
-    for x in written:
-        reason = _unwanted(lab, s, x, known.get(x.problem.id))
+    for x, problem in zip(written, keyed, strict=True):
+        reason = _unwanted(lab, s, x, problem.answer)
         if reason is None:
             # An unknown answer is the one that the teacher gave.
             kept.append(x if x.problem.answer is not None else replace(x, problem=replace(x.problem, answer=x.answer)))
