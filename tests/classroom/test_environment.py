@@ -101,7 +101,8 @@ def test_a_classroom_without_rounds_or_rows_is_refused(wrong):
 def test_every_policy_orders_as_many_rows_as_it_may_and_lives_the_same_episode_twice(policy):
     history = run_episode(classroom(), policy, engine)
     for before, after in pairwise(history):
-        assert len(after.rows) - len(before.rows) == 10
+        wanted = 0 if isinstance(policy, LookAlikes) and not before.missed else 10
+        assert len(after.rows) - len(before.rows) == wanted
     assert run_episode(classroom(), policy, engine) == history
 
 

@@ -71,7 +71,7 @@ def _slipped(question: Question, rng: random.Random) -> str:
         states = list(fold(question) or ())
         others = [s for s in kind.states if s != states[place]]
         state: str | None = rng.choice(others)
-        after = [state]
+        after: list[str | None] = [state]
         for value in question.values[place + 1 :]:
             state = None if state is None else kind.step(state, value)
             after.append(state)

@@ -22,7 +22,8 @@ try:
 except ModuleNotFoundError:
     raise missing_extra("gymnasium", "gym") from None
 
-Seen = dict[str, NDArray[Any]]
+Seen = dict[str, Any]
+"""Arrays by name."""
 
 
 class TeachingEnv(gymnasium.Env[Seen, NDArray[np.int64]], Generic[S]):
