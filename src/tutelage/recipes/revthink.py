@@ -164,7 +164,7 @@ REPRODUCE = Experiment(
     shrunk="One size of training set (60 questions per skill) instead of three. The world turns the questions round and checks them: "
     "inverse questions are well-formed forward questions of the same skill here, so that the contrast with new questions asks what the "
     "inverse adds.",
-    full="tutelage reproduce revthink --set examples=120",
+    full="tutelage run revthink --preset paper --task gsm8k --teacher openai:MODEL@URL --student hf:MODEL --seeds 5",
 )  # fmt: skip
 
 
