@@ -50,27 +50,38 @@ def align(options: argparse.Namespace, book: Book) -> None:
         for student in options.students:
             if book.has(part="align", student=student, seed=seed, arm=ARMS[-1]):
                 continue
-            out = aligned_run(options, student, seed)
-            done = tutelage.run(
-                "arte", task="folds/*", task_options=task_options(options), teacher=f"hf:{options.models / '0' / 'notation-teacher'}",
-                student=f"hf:{folder_of(options, student)}", arms=ARMS, seed=seed, preset="laptop", settings=options.settings, out=out,
-            )  # fmt: skip
+            out = options.out / "runs" / f"align-{student}-{seed}"
+            done = arte(options, student, seed, ARMS, out, options.settings)
+            refused = done.refused.get(f"{seed}/arte")
+            anyway = out.with_name(f"{out.name}-anyway")
+            if refused:
+                arte(options, student, seed, ("arte", "shuffled"), anyway, options.settings | {"align_anyway": True})
             for arm in ARMS:
-                why = done.refused.get(f"{seed}/{arm}")
-                reliability = (note(out, seed, arm, "reliability") or {}).get("within_skill", {}).get("corrected")
-                row: dict[str, Any] = {"refused": why} if why else accuracies(out, seed, arm)
+                run = anyway if refused and arm in ("arte", "shuffled") else out
+                reliability = (note(run, seed, arm, "reliability") or {}).get("within_skill", {}).get("corrected")
+                row: dict[str, Any] = accuracies(run, seed, arm)
                 if arm == "arte":
-                    row["liked"] = _by_notation(note(out, seed, arm, "preference_by_style"))
-                if arm in ("arte", "shuffled") and not why:
-                    row["pairs"] = len(records(out, seed, arm, "pairs"))
+                    row |= {"liked": _by_notation(note(run, seed, arm, "preference_by_style")), "refused": bool(refused)}
+                if arm in ("arte", "shuffled"):
+                    row["pairs"] = len(records(run, seed, arm, "pairs"))
                 book.write(
-                    part="align", student=student, seed=seed, arm=arm, styles=note(out, seed, arm, "styles_written"),
+                    part="align", student=student, seed=seed, arm=arm, styles=note(run, seed, arm, "styles_written"),
                     reliability=reliability, **row,
                 )  # fmt: skip
 
 
+def arte(options: argparse.Namespace, student: str, seed: int, arms: Sequence[str], out: Path, settings: dict[str, Any]) -> Any:
+    return tutelage.run(
+        "arte", task="folds/*", task_options=task_options(options), teacher=f"hf:{options.models / '0' / 'notation-teacher'}",
+        student=f"hf:{folder_of(options, student)}", arms=arms, seed=seed, preset="laptop", settings=settings, out=out,
+    )  # fmt: skip
+
+
 def aligned_run(options: argparse.Namespace, student: str, seed: int) -> Path:
-    return options.out / "runs" / f"align-{student}-{seed}"
+    """Where the teacher aligned to `student` is: in the second run where the reliability gate refused the first."""
+    out = options.out / "runs" / f"align-{student}-{seed}"
+    anyway = out.with_name(f"{out.name}-anyway")
+    return anyway if anyway.exists() else out
 
 
 def _by_notation(by_skill: dict[str, dict[str, float]] | None) -> dict[str, float]:
