@@ -33,6 +33,10 @@ TaskSets = Annotated[
     list[str] | None, typer.Option("--task-set", help="NAME=VALUE, an option of the task (a column name, sizes); may be repeated.")
 ]
 Arms = Annotated[list[str] | None, typer.Option("--arm", help="An arm of the recipe, or `all`; may be repeated.")]
+WeakSandbox = Annotated[
+    bool,
+    typer.Option("--allow-weak-sandbox", help="Run generated code in a plain process with limits where bubblewrap is missing."),
+]
 TestLimit = Annotated[int | None, typer.Option("--test-limit", help="Evaluate on that many test problems only.", min=1)]
 
 
@@ -50,6 +54,7 @@ def requested(
     task_sets: TaskSets = None,
     arm: Arms = None,
     test_limit: TestLimit = None,
+    allow_weak_sandbox: WeakSandbox = False,
 ) -> Request:
     """The request that these options name, resolved and checked."""
     from tutelage.experiments.request import resolve_request
@@ -68,6 +73,7 @@ def requested(
         overrides=pairs(sets, "--set"),
         task_options=pairs(task_sets, "--task-set"),
         test_limit=test_limit,
+        allow_weak_sandbox=allow_weak_sandbox,
     )
 
 

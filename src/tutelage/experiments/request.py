@@ -37,6 +37,8 @@ class Request:
     settings: Any
     """The recipe's Settings before an arm changes them."""
     test_limit: int | None = None
+    allow_weak_sandbox: bool = False
+    """Whether generated code may run in a plain process with limits where bubblewrap is missing. Not part of the identity."""
     asked: Mapping[str, Any] = field(default_factory=dict)
     """The request as it was given, so that a worker can resolve it again."""
 
@@ -81,6 +83,7 @@ def resolve_request(
     overrides: Mapping[str, Any] | None = None,
     task_options: Mapping[str, Any] | None = None,
     test_limit: int | None = None,
+    allow_weak_sandbox: bool = False,
 ) -> Request:
     """Resolve and check; every error of the user's making that can be known now is raised here."""
     found = load_recipe(recipe)
@@ -118,6 +121,7 @@ def resolve_request(
         "recipe": recipe, "task": task, "teacher": teacher, "student": student, "pool": list(pool), "arms": list(chosen),
         "seeds": list(seeds),
         "preset": preset, "overrides": dict(overrides or {}), "task_options": dict(task_options or {}), "test_limit": test_limit,
+        "allow_weak_sandbox": allow_weak_sandbox,
     }  # fmt: skip
     return Request(
         recipe=found,
@@ -128,6 +132,7 @@ def resolve_request(
         preset=preset,
         settings=settings,
         test_limit=test_limit,
+        allow_weak_sandbox=allow_weak_sandbox,
         asked=asked,
     )
 

@@ -200,6 +200,7 @@ def _run_arm(
         train=train,
         progress=lambda step, done, total: watch(seed, arm, step, done, total),
         test_limit=request.test_limit,
+        allow_weak_sandbox=request.allow_weak_sandbox,
     )
     started = time.monotonic()
     try:
