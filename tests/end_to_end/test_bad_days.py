@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from classroom import STILL, tutelage
+from own_models import STILL, tutelage
 
 from checkpoints import tiny_checkpoint, tiny_encoder
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from classroom import DATA, SPLIT_OPTIONS, STILL, make_classroom, needs_data, tutelage
+from own_models import DATA, SPLIT_OPTIONS, STILL, make_classroom, needs_data, tutelage
 
 from checkpoints import tiny_checkpoint
 
