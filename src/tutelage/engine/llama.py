@@ -112,7 +112,8 @@ def passes_of(module: Any) -> LlamaPasses | None:
         llama.LlamaForCausalLM, llama.LlamaModel, llama.LlamaDecoderLayer, llama.LlamaAttention, llama.LlamaMLP, llama.LlamaRMSNorm,
         llama.LlamaRotaryEmbedding, nn.Embedding, nn.Linear, nn.ModuleList,
     )  # fmt: skip
-    acts = {id(layer.mlp.act_fn) for layer in module.model.layers}
+    body: Any = module.model
+    acts = {id(layer.mlp.act_fn) for layer in body.layers}
     epsilons = set()
     for part in module.modules():
         if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):

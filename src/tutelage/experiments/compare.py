@@ -240,7 +240,8 @@ def run_comparison(
     """
     folder = out or Path(os.environ.get("TUTELAGE_RUNS", "runs")) / f"compare-{plan.id.split('-')[1][:10]}"
     calls = fits = 0
-    for attempt in range(RESIZES + 1):
+    attempts = 0
+    while True:
         folders = {name: run_folder(s.request, None) for name, s in plan.running.items()}
         try:
             worked = _work(plan, folders, jobs, watch)
@@ -250,10 +251,10 @@ def run_comparison(
             raise
         calls += sum(done["calls"] for done in worked.results.values())
         fits += sum(done["fits"] for done in worked.results.values())
-        smaller = _smaller(plan, folders, worked, resize) if attempt < RESIZES else plan
+        smaller = _smaller(plan, folders, worked, resize) if attempts < RESIZES else plan
         if smaller is plan:
             break
-        plan = smaller
+        plan, attempts = smaller, attempts + 1
     for path in folders.values():
         write_report(path)
     board = write_comparison(plan.comparison, _entrants(plan, folders, worked.errors), folder)
