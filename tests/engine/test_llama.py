@@ -91,6 +91,7 @@ def test_a_first_step_that_differs_ends_the_shorter_way(module):
     """As it would if transformers changed its arithmetic."""
     expected = generate_ids(module, prompts(5), max_tokens=5, stop_ids=[], vocabulary=TOP)
     passes = passes_of(module)
+    assert passes is not None
     assert passes.tried
     assert not passes.holds(torch.tensor([1.0]), torch.tensor([1.0 + 2**-23]))
     assert passes_of(module) is None
