@@ -31,7 +31,7 @@ class TeachingEnv(gymnasium.Env[Seen, NDArray[np.int64]], Generic[S]):
 
     `open_engine` is called at every reset, so that one episode does not know what another one wrote."""
 
-    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 (as Gymnasium declares it)
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(
         self,
