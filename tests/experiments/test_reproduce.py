@@ -136,7 +136,7 @@ def test_a_declared_experiment_becomes_a_record_and_a_page(place):
     assert set(record["packages"]) >= {"torch", "tutelage"}
 
     page = write_claims(place.docs / "records", place.docs / "claims.md").read_text()
-    assert "1 experiments, 2 claims: 1 confirmed, 1 refuted." in page
+    assert "Experiments: 1. Claims: 2; 1 confirmed, 1 refuted." in page
     assert commit[:10] in page
     assert f"tutelage reproduce {place.name}" in page
     assert "destroys the effect" in page

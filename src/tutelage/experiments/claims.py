@@ -60,9 +60,9 @@ def claims_page(records: Sequence[Mapping[str, Any]]) -> str:
         "from the journal. A claim that is confirmed here is confirmed for this task, these models and this size; one that is not visible",
         "may be true elsewhere.",
         "",
-        f"{len(records)} experiments, {len(verdicts)} claims: " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none yet") + ".",
+        f"Experiments: {len(records)}. Claims: {len(verdicts)}; " + (", ".join(f"{n} {v}" for v, n in counts.items()) or "none yet") + ".",
         "",
-        md_table(HEAD, [[md(cell) for cell in row] for row in rows], right=(3, 4)) if rows else "No record yet.",
+        md_table(HEAD, rows, right=(3, 4)) if rows else "No record yet.",
         "",
     ]
     for record in records:
@@ -109,8 +109,8 @@ def _section(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"- {md(j.contrast.claim)} **{j.verdict}**: {sentence(j)}")
     for metric, arms in record["values"].items():
         seeds = [str(s) for s in record["seeds"]]
-        table = [[md(arm), *(_value(by.get(s), metric) for s in seeds)] for arm, by in arms.items()]
-        lines += ["", md_table([md(metric), *(f"seed {s}" for s in seeds)], table, right=range(1, len(seeds) + 1))]
+        table = [[arm, *(_value(by.get(s), metric) for s in seeds)] for arm, by in arms.items()]
+        lines += ["", md_table([metric, *(f"seed {s}" for s in seeds)], table, right=range(1, len(seeds) + 1))]
     if experiment["shrunk"]:
         lines += ["", md(experiment["shrunk"])]
     lines += [
