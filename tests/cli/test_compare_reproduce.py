@@ -72,6 +72,6 @@ def test_a_declaration_and_claims_are_written_where_they_are_wanted(tmp_path, ca
     assert main(["reproduce", "sft", "--declare", "--docs", str(tmp_path), "--json"]) == 0
     [found] = orjson.loads(capsys.readouterr().out)
     assert found["seal"].startswith("b2-")
-    assert "sft minus answers\\_only" in (tmp_path / "experiments" / "reproduce-sft.md").read_text()
+    assert "sft minus answers_only in accuracy" in (tmp_path / "experiments" / "reproduce-sft.md").read_text()
     assert main(["reproduce", "--write-claims", "--docs", str(tmp_path)]) == 0
     assert "Experiments: 0. Claims: 0; none yet." in (tmp_path / "claims.md").read_text()
