@@ -5,6 +5,7 @@ from __future__ import annotations
 from tutelage.recipes import arte
 from tutelage.records import Feedback, Problem, Solution
 from tutelage.seeds import stream
+from tutelage.select.liked import worthiest_of_each
 
 
 def drafts() -> list[tuple[Solution, Feedback]]:
@@ -20,7 +21,7 @@ def drafts() -> list[tuple[Solution, Feedback]]:
 def chosen(align: str, seed: int = 0, wanted: int = 2) -> list[str]:
     liked = drafts()
     worth = arte._worth(align, liked, lambda *names: stream(seed, *names))
-    return [x.text for x in arte._chosen_drafts(liked, worth, wanted=wanted)]
+    return [x.text for x in worthiest_of_each(liked, worth, wanted=wanted)]
 
 
 def test_the_most_preferred_draft_may_differ_in_technique_from_question_to_question():
