@@ -119,6 +119,7 @@ def write_practice(
     temperature: float,
     max_tokens: int,
     tries: int,
+    most_per_call: int,
     step: str,
     ask: Ask | None = None,
 ) -> Delivery:
@@ -134,6 +135,7 @@ def write_practice(
         sampling=lab.sampling(step, max_tokens=max_tokens, temperature=temperature, stop=wording.dialect.worked_stop),
         teacher_id=teacher.id,
         tries=tries,
+        most_per_call=most_per_call,
         refuse=lab.leaks,
         step=step,
     )

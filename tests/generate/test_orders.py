@@ -97,6 +97,14 @@ def test_a_call_never_asks_for_more_than_the_most():
     assert {p.text.split()[1] for p in writer.prompts} == {str(MOST_PER_CALL)}
 
 
+def test_what_a_reply_holds_beyond_what_was_asked_is_left_out():
+    writer = Writer(lambda n, asked: items(*(f"text {n} {i} of its own" for i in range(3))))
+    done = fill(writer, [one(3)], most_per_call=1)
+    assert [s.problem.text for s in done.solutions] == [f"text {n} 0 of its own" for n in range(3)]
+    assert done.dropped == {"beyond the number wanted": 6}
+    assert {p.text.split()[1] for p in writer.prompts} == {"1"}
+
+
 def test_a_teacher_that_never_writes_the_form_is_given_up():
     writer = Writer(lambda n, asked: "I would rather not.")
     done = fill(writer, [one(1, 0), one(2, 1)], tries=3)

@@ -201,6 +201,7 @@ def teacher_engine(
     temperature: float,
     max_tokens: int,
     tries: int,
+    most_per_call: int,
     most_alike: float,
 ) -> Engine:
     """Orders filled by a teacher. It remembers what it wrote: open another one for another episode."""
@@ -215,6 +216,7 @@ def teacher_engine(
             temperature=temperature,
             max_tokens=max_tokens,
             tries=tries,
+            most_per_call=most_per_call,
             step=f"{name} {round_}",
             ask=ask,
         ).solutions

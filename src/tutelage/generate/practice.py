@@ -68,13 +68,15 @@ def fill_orders(
     sampling: Sampling,
     teacher_id: str,
     tries: int = 5,
+    most_per_call: int = MOST_PER_CALL,
     refuse: Refuse = none_refused,
     step: str = "practice",
 ) -> Delivery:
     """Ask for every order until it is filled, or until `tries` calls in a row brought it nothing (LLM2LLM, rejection loop with an end).
 
-    Attempt a asks for the missing number plus a, at most ten; on odd attempts `render` is given what was kept, so that the prompt can show
-    it. `is_new` takes a question or turns it down (see `select.novelty`); a solution without a readable final answer is left out.
+    Attempt a asks for the missing number plus a, at most `most_per_call`; what a reply holds beyond that is left out. On odd attempts
+    `render` is given what was kept, so that the prompt can show it. `is_new` takes a question or turns it down (see `select.novelty`); a
+    solution without a readable final answer is left out.
     """
     waiting = [_Open(order) for order in orders]
     dropped: dict[str, int] = {}
@@ -85,7 +87,7 @@ def fill_orders(
         dropped[reason] = dropped.get(reason, 0) + 1
 
     while batch := [x for x in waiting if x.missing > 0 and x.fruitless < tries]:
-        counts = [max(1, min(x.missing + x.attempt, MOST_PER_CALL)) for x in batch]
+        counts = [max(1, min(x.missing + x.attempt, most_per_call)) for x in batch]
         prompts = [
             render(x.order, count, [WorkedItem(s.problem.text, s.text) for s in x.kept] if x.attempt % 2 else [])
             for x, count in zip(batch, counts, strict=True)
@@ -98,9 +100,9 @@ def fill_orders(
             if not items:
                 unreadable = unreadable or completions[0].text or completions[0].error or ""
                 drop("reply without a readable item")
-            for item, refused in zip(items, refuse([item.question for item in items]), strict=True):
+            for place, (item, refused) in enumerate(zip(items, refuse([item.question for item in items]), strict=True)):
                 solution = _solution(item, x.order, verify=verify, teacher_id=teacher_id, prompt=prompt, step=step)
-                if x.missing <= 0:
+                if x.missing <= 0 or place >= count:
                     drop("beyond the number wanted")
                 elif refused is not None:
                     drop(refused)

@@ -82,6 +82,8 @@ class Settings:
     """k, look-alikes per missed seed problem and round (released configuration)."""
     per_round: int = 0
     """New rows each round, dealt out over the missed in turn; 0 writes k for each (the paper)."""
+    per_call: int = 10
+    """Most look-alikes asked for in one call (released configuration)."""
     temperature: float = 1.0
     """Of the teacher (released configuration)."""
     most_alike: float = 0.95
@@ -113,7 +115,7 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    seeds=12, rounds=5, per_round=48, temperature=0.7, validation=20,
+    seeds=12, rounds=5, per_round=48, per_call=1, temperature=0.7, validation=20,
     sft=FitSettings(lr=4e-3, batch=8, epochs=3, schedule="linear", warmup=0.03), item_tokens=100, rationale_tokens=48, shots=(0, 1),
 )  # fmt: skip
 """Found on seeds >= 100 with the bundled pair; see docs/log.md."""
@@ -228,8 +230,9 @@ def _look_alikes(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], 
     orders = [Order(skill=x.problem.skill, wanted=count, shown=(x,)) for x, count in chosen]
     step = f"lookalikes {round_}"
     new = rounds.write_practice(
-        lab, lab.teacher, orders, is_new=new_to.take, temperature=s.temperature, max_tokens=s.item_tokens, tries=s.tries, step=step
-    ).solutions
+        lab, lab.teacher, orders, is_new=new_to.take, temperature=s.temperature, max_tokens=s.item_tokens, tries=s.tries,
+        most_per_call=s.per_call, step=step,
+    ).solutions  # fmt: skip
     return _reached_twice(lab, s, new) if s.check else new
 
 
