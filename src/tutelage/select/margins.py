@@ -31,7 +31,10 @@ def margin_pairs(
     pairs: list[Pair] = []
     for group in groups.values():
         wide = [
-            (a[1] - b[1], i, j) for i, a in enumerate(group) for j, b in enumerate(group) if a[1] - b[1] > above and a[0].text != b[0].text
+            (round(a[1] - b[1], 9), i, j)
+            for i, a in enumerate(group)
+            for j, b in enumerate(group)
+            if round(a[1] - b[1], 9) > above and a[0].text != b[0].text
         ]
         if not wide:
             dropped[f"problem without a margin above {above:g}"] += 1
