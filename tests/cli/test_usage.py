@@ -50,7 +50,7 @@ WRONG = {
     "recipe": (("run", "artte", *FOLDS, *PAIR), ("unknown recipe", "artte", "did you mean 'arte'")),
     "recipe with an underscore": (("run", "verified_sampling", *FOLDS, *PAIR), ("verified_sampling", "did you mean 'verified-sampling'")),
     "recipe to show": (("show", "art"), ("unknown recipe", "got: art", "did you mean 'arte'")),
-    "recipe to plan": (("plan", "nope", *FOLDS, *PAIR), ("unknown recipe", "nope", "known: arte, sft")),
+    "recipe to plan": (("plan", "nope", *FOLDS, *PAIR), ("unknown recipe", "nope", "known: arte, ")),
     "task": (task("fold/msum"), ("no task is called", "fold/msum", "did you mean 'folds/msum'")),
     "task of a family": (task("folds/msumm"), ("no task is called", "folds/msumm", "did you mean 'folds/msum'")),
     "no task": (("run", "arte", *PAIR), ("--task", "tutelage run --help")),

@@ -197,7 +197,7 @@ def test_a_full_disk_names_the_file_and_loses_nothing(on_it, namespaces, tmp_pat
     # Some hundred questions: the answers of the first chunk fit on the small disk, those of the second do not.
     command = (
         "run", recipe, "--task", "folds/msum", "--teacher", "bundled:teacher", *BUNDLED, "--task-set",
-        f"test_size={400 if on_cache else 5}", "--arm", arm, "--out", str(run),
+        f"test_size={900 if on_cache else 5}", "--arm", arm, "--out", str(run),
     )  # fmt: skip
 
     def with_disk(size):

@@ -104,10 +104,10 @@ def _card_text(path: str) -> dict[str, str] | None:
         return None
     text = Path(spec.origin).read_text(encoding="utf-8")
     start = text.find("\nCARD = Card(")
-    end = text.find("\n)\n", start)
+    end = text.find("\n)", start)
     if start < 0 or end < 0:
         return None
-    call = ast.parse(text[start : end + 3].strip()).body[0].value  # pyright: ignore[reportAttributeAccessIssue]
+    call = ast.parse(text[start : end + 2].strip()).body[0].value  # pyright: ignore[reportAttributeAccessIssue]
     found = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
     fields = ("kind", "family", "title", "claim")
     return {f: str(found[f]) for f in fields} if all(f in found for f in fields) else None
