@@ -27,7 +27,7 @@ from tutelage import rounds, steps
 from tutelage.card import Arm, Card, Claim, Contrast, Experiment
 from tutelage.evaluate.score import worked_examples
 from tutelage.generate.exemplars import Set, search_exemplars
-from tutelage.generate.practice import Order
+from tutelage.generate.practice import MOST_PER_CALL, Order
 from tutelage.generate.solutions import Render, solve
 from tutelage.lab import Lab, Role
 from tutelage.objectives import dpo
@@ -384,7 +384,7 @@ def _rewritten(lab: Lab, s: Settings, held: Set, failures: list[Solution], name:
         order = Order(skill=held[0].problem.skill, wanted=len(held), shown=held, missed=missed, focus=focus[turn % len(focus)])
         written = rounds.write_practice(
             lab, teacher, [order], is_new=lambda _: True, temperature=s.temperature, max_tokens=s.exemplar_tokens, tries=2,
-            step=f"rewrite {name}.{turn}", ask=rounds.practice_prompt(teacher),
+            most_per_call=MOST_PER_CALL, step=f"rewrite {name}.{turn}", ask=rounds.practice_prompt(teacher),
         ).solutions  # fmt: skip
         if len(written) == len(held):
             found.append(tuple(written))
