@@ -160,7 +160,7 @@ def processes(folder):
             words = place.read_bytes().split(b"\0")
         except OSError:  # it ended while we looked
             continue
-        if b"tutelage.experiments.worker" in words and str(folder).encode() in words:
+        if b"tutelage.experiments.worker" in words and any(str(folder).encode() in word for word in words):
             found.append(int(place.parent.name))
     return found
 
@@ -207,7 +207,7 @@ def test_a_full_disk_names_the_file_and_loses_nothing(on_it, namespaces, tmp_pat
             arguments, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
 
-    size, file = {"weights": (280, "run/fits"), "ledger": (64, "run/ledger.sqlite"), "call cache": (160, "cache.sqlite")}[on_it]
+    size, file = {"weights": (280, "run/fits"), "ledger": (64, "run/ledger.sqlite"), "call cache": (400, "cache.sqlite")}[on_it]
     full = with_disk(size)
     assert full.returncode == 1, full.stdout + full.stderr
     assert "Traceback" not in full.stderr

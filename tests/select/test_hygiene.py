@@ -229,3 +229,16 @@ def test_decontamination_is_on_unless_it_is_switched_off():
     assert clean(["a", "a"], text=str, evaluation=[], exact=False)[0] == ["a", "a"]
     with pytest.raises(SettingsError):
         Hygiene([], least_words=5, most_words=3)
+
+
+def test_an_instruction_before_every_question_gives_none_of_them_away():
+    head = "Read the following story about a shop with care and then answer the question that comes after it in one word. "
+    told = (("red", "Ann", "fish"), ("blue", "Bob", "book"), ("old", "Cy", "corn"), ("tall", "Dee", "wool"))
+    asked = "How many {} lamps did {} sell on the day before the {} market was closed for winter repairs?"
+    evaluation = [head + asked.format(*words) for words in told]
+    leaks = Decontaminator(evaluation)
+    other = f"{head}What did the two brothers find behind the counter when they came back from the harbour that evening in spring?"
+    assert leaks.check([other]) == [None]
+    # What one evaluation text alone has is still found, behind the same head or without it.
+    found = leaks.check([evaluation[2], "Tell me: how many old lamps did Cy sell on the day before the corn market was closed?"])
+    assert [leak and leak.rule for leak in found] == ["equal", "ngram"]

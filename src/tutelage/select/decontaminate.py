@@ -3,7 +3,8 @@
 Three rules, by what the evaluation set is:
 
 - `equal`   the texts differ in spacing and case only; the only rule for worlds that repeat templates, which share n-grams by design
-- `ngram`   a run of n words (10) of an evaluation text stands in the training text
+- `ngram`   a run of n words (10) of an evaluation text stands in the training text; not a run that many evaluation texts share, such as
+            an instruction before every question: it gives none of them away
 - `near`    for texts of fewer than 2n words, which one changed word can leave without such a run: at most one word in ten is changed, left
             out or added (at least one); below n words at most two letters of one word, and no digit, because in a short text one word is
             what is asked ("add milk to my list")
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tutelage.errors import SettingsError
 from tutelage.select.diversity import edit_distance
@@ -24,6 +26,9 @@ from tutelage.select.words import Hashes, Vocabulary, same_text, windows, words_
 
 N = 10
 """Words in a run. See the curve in the log: shorter runs are everyday phrases, longer ones miss edited texts."""
+COMMON_TEXTS = 2
+COMMON_SHARE = 0.01
+"""A run that more evaluation texts share than either of these allows is boilerplate."""
 NEAR_SHARE = 0.1
 """Share of changed words up to which two texts of fewer than 2n words are near."""
 NEAR_LETTERS = 2
@@ -55,7 +60,7 @@ class Decontaminator:
         if templated:
             return
         rows = self._vocabulary.hashes(evaluation)
-        grams, owner = windows(rows, n)
+        grams, owner = _telling(*windows(rows, n), len(evaluation))
         self._grams, first = np.unique(grams, return_index=True)
         self._owner = owner[first]
         for i, row in enumerate(rows):
@@ -106,6 +111,18 @@ class Decontaminator:
             return changes <= max(1, int(NEAR_SHARE * len(others)))
         one, two = " ".join(words_of(text)), " ".join(words_of(other))
         return changes <= 1 and _digits(one) == _digits(two) and edit_distance(one, two) <= NEAR_LETTERS
+
+
+def _telling(grams: Hashes, owner: NDArray[np.int64], texts: int) -> tuple[Hashes, NDArray[np.int64]]:
+    """The runs, each with the number of its text, that at most `COMMON_TEXTS` texts, or `COMMON_SHARE` of them, have."""
+    order = np.lexsort((owner, grams))
+    grams, owner = grams[order], owner[order]
+    new_pair = np.ones(len(grams), dtype=bool)
+    new_pair[1:] = (grams[1:] != grams[:-1]) | (owner[1:] != owner[:-1])
+    grams, owner = grams[new_pair], owner[new_pair]
+    _, of_gram, texts_with = np.unique(grams, return_inverse=True, return_counts=True)
+    few = texts_with[of_gram] <= max(COMMON_TEXTS, COMMON_SHARE * texts)
+    return grams[few], owner[few]
 
 
 def _key(part: Hashes) -> int:
