@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tutelage.capabilities import Classifies
 from tutelage.errors import DataError, did_you_mean
 from tutelage.evaluate.fingerprint import fingerprint_of
-from tutelage.records import Origin, Problem, Scorecard
+from tutelage.evaluate.verdicts import scorecard
+from tutelage.records import Problem, Scorecard
 from tutelage.tasks.task import Task
 
 
@@ -36,25 +37,7 @@ def evaluate_classifier(
     shares = model.classify([p.text for p in problems])
     said = [labels[max(range(len(row)), key=lambda i: row[i])] for row in shares]
     verdicts = [task.verify(p, task.answer_only(label)) for p, label in zip(problems, said, strict=True)]
-    scores = tuple(v.score if v.parsed else 0.0 for v in verdicts)
-    skills: dict[str, list[float]] = {}
-    for problem, score in zip(problems, scores, strict=True):
-        skills.setdefault(problem.skill, []).append(score)
-    n = len(problems)
-    return Scorecard(
-        name=name,
-        task=task.name,
-        task_version=task.version,
-        model=model_id,
-        value=sum(scores) / n,
-        n=n,
-        parsed=sum(v.parsed for v in verdicts) / n,
-        shots=0,
-        items=tuple(p.id for p in problems),
-        scores=scores,
-        by_skill={skill: sum(s) / len(s) for skill, s in sorted(skills.items())},
-        fingerprint=fingerprint_of(task, problems, asked=[p.text for p in problems], shots=0, decoding={"labels": list(labels)}),
-        seed=seed,
-        arm=arm,
-        origin=Origin(step="evaluate", parents=(model_id,), model=model_id),
+    fingerprint = fingerprint_of(task, problems, asked=[p.text for p in problems], shots=0, decoding={"labels": list(labels)})
+    return scorecard(
+        verdicts, name=name, task=task, problems=problems, model_id=model_id, shots=0, fingerprint=fingerprint, seed=seed, arm=arm
     )

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from tutelage.capabilities import Generates, Sampling
 from tutelage.errors import DataError
 from tutelage.evaluate.fingerprint import fingerprint_of
+from tutelage.evaluate.verdicts import scorecard
 from tutelage.prompts.wording import Wording
-from tutelage.records import Origin, Problem, Scorecard
+from tutelage.records import Problem, Scorecard
 from tutelage.tasks.task import Task
 
 
@@ -47,27 +48,8 @@ def evaluate(
     prompts = [renders[p.skill](p) for p in problems]
     replies = model.generate(prompts, sampling)
     verdicts = [task.verify(p, reply[0].text) for p, reply in zip(problems, replies, strict=True)]
-    scores = tuple(v.score if v.parsed else 0.0 for v in verdicts)
-    skills: dict[str, list[float]] = {}
-    for problem, score in zip(problems, scores, strict=True):
-        skills.setdefault(problem.skill, []).append(score)
     decoding = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "stop": sampling.stop}
     fingerprint = fingerprint_of(task, problems, asked=[p.id for p in prompts], shots=shots, decoding=decoding, template=template)
-    n = len(problems)
-    return Scorecard(
-        name=name,
-        task=task.name,
-        task_version=task.version,
-        model=model_id,
-        value=sum(scores) / n,
-        n=n,
-        parsed=sum(v.parsed for v in verdicts) / n,
-        shots=shots,
-        items=tuple(p.id for p in problems),
-        scores=scores,
-        by_skill={skill: sum(s) / len(s) for skill, s in sorted(skills.items())},
-        fingerprint=fingerprint,
-        seed=seed,
-        arm=arm,
-        origin=Origin(step="evaluate", parents=(model_id,), model=model_id),
+    return scorecard(
+        verdicts, name=name, task=task, problems=problems, model_id=model_id, shots=shots, fingerprint=fingerprint, seed=seed, arm=arm
     )

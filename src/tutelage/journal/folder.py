@@ -128,11 +128,12 @@ def _sweep(folder: Path) -> None:
     for part in folder.rglob(".*.part"):
         number = part.name.split(".")[-2]
         with contextlib.suppress(OSError):
-            if number.isdigit() and not _lives(int(number)):
+            if number.isdigit() and not lives(int(number)):
                 part.unlink()
 
 
-def _lives(process: int) -> bool:
+def lives(process: int) -> bool:
+    """Whether a process of this number is there, whoever owns it."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

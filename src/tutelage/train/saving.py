@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from tutelage.engine.digest import ADAPTER_CONFIG, TOKENIZER_FILES, CheckpointFolder, digest_of
 from tutelage.engine.loading import BASE_FILE, no_bars
-from tutelage.journal.folder import storage_error
+from tutelage.journal.folder import lives, storage_error
 from tutelage.train.network import Network
 
 
@@ -51,7 +51,7 @@ def tidied(out: Path) -> None:
     """Away with what killed processes left beside `out`; where one was killed between the two moves of a replacement, the old is back."""
     for kind in ("old", "part"):
         for left in out.parent.glob(f".{out.name}.{kind}-*"):
-            if _alive(int(left.name.rsplit("-", 1)[1])):
+            if lives(int(left.name.rsplit("-", 1)[1])):
                 continue
             if kind == "old" and not out.exists():
                 left.rename(out)
@@ -65,16 +65,6 @@ def _refusal(wrong: OSError | SafetensorError) -> OSError | None:
         return wrong
     told = re.search(r"os error (\d+)", str(wrong))
     return None if told is None else OSError(int(told[1]), os.strerror(int(told[1])))
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def save_network(network: Network, source: CheckpointFolder, part: Path) -> None:
