@@ -17,7 +17,6 @@ import orjson
 
 from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
 from tutelage.errors import CapabilityError, InternalError, QualityGate, SettingsError, StorageError, did_you_mean
-from tutelage.evaluate import evaluate, evaluate_classifier
 from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal, write_whole
 from tutelage.prompts.dialects import DIALECTS
@@ -302,6 +301,8 @@ class Lab:
         return cards
 
     def _card(self, name: str, model: Role, shots: int, max_tokens: int) -> Scorecard:
+        from tutelage.evaluate import evaluate, evaluate_classifier  # here, so that showing a recipe need not import it
+
         if {"generate", "classify"} & model.facts.capabilities == {"classify"}:
             if shots:
                 raise CapabilityError(

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tutelage.errors import DataError, QualityGate, SettingsError
-from tutelage.evaluate.score import worked_examples
 from tutelage.generate.questions import draft_by_skill
 from tutelage.generate.solutions import solve
 from tutelage.lab import Lab, Role
@@ -32,6 +31,8 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
+    """Questions that a writer drafted, and what it was asked."""
+
     problems: list[Problem]
     prompts: Mapping[str, Prompt]
     """Problem id -> the prompt that it came from."""
@@ -286,17 +287,21 @@ def training_questions(lab: Lab, writer: Role, name: str, *, wanted: int, temper
 
 def choose_probes(lab: Lab, *, validation: int, probes: int, shots: Sequence[int], max_tokens: int) -> dict[str, list[Problem]]:
     """Per skill, the validation problems that best tell able from less able configurations of the student and the pool."""
+    from tutelage.evaluate.score import worked_examples  # here, so that showing a recipe need not import it
+
     models = [lab.student, *lab.pool]
+    asked = {skill: problems[:validation] for skill, problems in by_skill(lab.task.validation).items()}
+    matrices: dict[str, list[list[float]]] = {skill: [] for skill in asked}
+    for model in models:  # the outer loop, because only one model is held in memory at a time
+        sampling = lab.sampling("probes", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop)
+        for skill, mine in asked.items():
+            renders = [model.wording.shots(worked_examples(lab.task, skill, k)) for k in shots]
+            matrices[skill] += responses(model, mine, renders=renders, verify=lab.task.verify, sampling=sampling)
     chosen: dict[str, list[Problem]] = {}
     facts = {}
-    for skill, problems in by_skill(lab.task.validation).items():
-        mine = problems[:validation]
-        matrix: list[list[float]] = []
-        for model in models:
-            renders = [model.wording.shots(worked_examples(lab.task, skill, k)) for k in shots]
-            sampling = lab.sampling("probes", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop)
-            matrix += responses(model, mine, renders=renders, verify=lab.task.verify, sampling=sampling)
-        chosen[skill], facts[skill or lab.task.name] = discriminating_probes(mine, matrix, wanted=probes, rng=lab.rng("probes", skill))
+    for skill, mine in asked.items():
+        found = discriminating_probes(mine, matrices[skill], wanted=probes, rng=lab.rng("probes", skill))
+        chosen[skill], facts[skill or lab.task.name] = found
     lab.note("probes", {"configurations": len(models) * len(shots), "by_skill": facts})
     if not any(chosen.values()):
         raise DataError("the task has no validation problems to choose probes from", got=lab.task.name, fix="give it a validation split")

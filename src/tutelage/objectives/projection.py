@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 TILE_BYTES = 8 * 2**20
+WHOLE = 2
+"""Up to so many tiles the logits are kept instead of computed twice: at that size time matters more than memory."""
 
 
 class Head(NamedTuple):
@@ -43,7 +45,7 @@ def rows_per_tile(vocab: int, tile_bytes: int, itemsize: int = 4) -> int:
 def label_log_probs(hidden: Tensor, head: Head, labels: Tensor, *, tile_bytes: int = TILE_BYTES) -> Tensor:
     """log p(label), (tokens,), float32 or better."""
     tokens, vocab = hidden.shape[0], head.width(hidden)
-    if head.weight is None or tokens * vocab * 4 <= tile_bytes:
+    if head.weight is None or tokens * vocab * 4 <= WHOLE * tile_bytes:
         logits = head.logits(hidden)
         return logits.gather(-1, labels[:, None]).squeeze(-1) - torch.logsumexp(logits, -1)
     return _LabelLogProbs.apply(hidden, head.weight, head.bias, labels, rows_per_tile(vocab, tile_bytes))  # pyright: ignore[reportReturnType]
@@ -124,7 +126,7 @@ def by_tile(
     `extras` are tensors with one row per token.
     """
     tokens, vocab = hidden.shape[0], head.width(hidden)
-    if head.weight is None or tokens * vocab * 4 <= tile_bytes:
+    if head.weight is None or tokens * vocab * 4 <= WHOLE * tile_bytes:
         return function(head.logits(hidden), *_teacher_tile(teacher, slice(None)), *extras)
     return _ByTile.apply(hidden, head.weight, head.bias, function, teacher, tuple(extras), rows_per_tile(vocab, tile_bytes))  # pyright: ignore[reportReturnType]
 

@@ -12,6 +12,8 @@ from tutelage.records import Problem, Prompt
 
 @dataclass(frozen=True, slots=True)
 class DraftedItem:
+    """One question of a reply."""
+
     question: str
     answer: str | None
     """The teacher's own claim; None where the dialect has no answer in its items."""

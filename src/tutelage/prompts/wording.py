@@ -12,6 +12,8 @@ from tutelage.records import Problem, Prompt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
+    """How one model is spoken to about one task."""
+
     dialect: Dialect
     description: str
     answer_format: str

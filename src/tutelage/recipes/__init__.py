@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,8 @@ PARTS = ("CARD", "Settings", "LAPTOP", "TOY", "ARMS", "run")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
+    """A system as its module describes it, found by name."""
+
     name: str
     doc: str
     card: Card
@@ -50,14 +53,22 @@ def _paths() -> dict[str, str]:
 def _outside() -> Iterable[EntryPoint]:
     """Entry points of other packages. Reading all packages' metadata takes a tenth of a second, so it is done only where some
     installed package names the group at all."""
-    for folder in map(Path, sys.path):
-        for kind in ("dist-info", "egg-info"):
-            for file in folder.glob(f"*.{kind}/entry_points.txt"):
-                if f"[{GROUP}]" in file.read_text(encoding="utf-8", errors="replace"):
-                    from importlib.metadata import entry_points
+    for folder in sys.path:
+        names = os.listdir(folder or os.curdir) if os.path.isdir(folder or os.curdir) else []
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")) and _names_recipes(os.path.join(folder, name, "entry_points.txt")):
+                from importlib.metadata import entry_points
 
-                    return entry_points(group=GROUP)
+                return entry_points(group=GROUP)
     return ()
+
+
+def _names_recipes(file: str) -> bool:
+    try:
+        with open(file, "rb") as read:
+            return f"[{GROUP}]".encode() in read.read()
+    except OSError:  # most packages have none
+        return False
 
 
 def recipe_names() -> list[str]:

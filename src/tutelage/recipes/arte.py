@@ -109,6 +109,8 @@ CARD = Card(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
+    """Defaults are the paper's."""
+
     drafts: int = 250
     """m, draft questions per skill (Sec. 4.1)."""
     seeds_per_prompt: int = 3
