@@ -281,11 +281,17 @@ class Lab:
             elapsed_s=round(time.monotonic() - started, 3),
             **{
                 k: summary[k]
-                for k in ("examples", "seen", "tokens", "steps", "seconds", "log", "before", "after", "dropped", "notes")
+                for k in ("examples", "seen", "tokens", "steps", "seconds", "log", "before", "after", "dropped", "notes", "told")
                 if k in summary
             },
         )
         return self.role(role, ref, _facts_after(model.facts, settings))
+
+    def told(self, model: Role) -> Mapping[str, Any]:
+        """What the source of the fit that made this model found out on the way, such as the weights of its domains. Empty for a model
+        that this lab did not train, and in a rehearsal."""
+        record = Path(model.ref.path or "") / "fit.json"
+        return _fit_summary(record).get("told", {}) if model.ref.name.startswith("fit:") and record.exists() else {}
 
     # -- measuring -------------------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,7 @@ class Trainer:
             "digest": f"weights {len(self.runs)}",
             "examples": len(source.records),
             "log": [{"loss": 0.25}],
+            "told": {"domains": {"drawn": {"a": 3}}},
             "secret": "not for the journal",
         }
 
@@ -314,6 +315,15 @@ def test_a_fit_gives_a_new_handle_and_leaves_the_old_one(tmp_path):
     )
     assert event["examples"] == 3
     assert "secret" not in event
+
+
+def test_what_the_source_of_a_fit_found_out_can_be_read_and_stands_in_the_journal(tmp_path):
+    made, journal, _ = lab(tmp_path, train=Trainer())
+    taught = made.fit("student", made.student, Fixed(EXAMPLES), cross_entropy(), settings=SETTINGS, step="teach")
+    assert made.told(taught) == {"domains": {"drawn": {"a": 3}}}
+    assert made.told(made.student) == {}
+    [event] = [e for e in journal.events() if e["event"] == "fit"]
+    assert event["told"] == made.told(taught)
 
 
 def test_a_fit_is_done_once_and_replayed_from_its_file(tmp_path):

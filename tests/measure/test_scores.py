@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tutelage.errors import SettingsError
-from tutelage.measure import accuracy, brier, ece, kappa, kendall, macro_f1, pass_at_k, pearson, share_equal, spearman
+from tutelage.measure import accuracy, brier, ece, kappa, kendall, macro_f1, mean_nats, pass_at_k, pearson, share_equal, spearman
 
 
 def test_accuracy_is_the_mean_and_none_for_nothing():
@@ -113,3 +113,9 @@ def test_a_correlation_that_does_not_exist_is_none(measure):
 
 def test_values_too_close_to_square_have_no_linear_correlation():
     assert pearson([0.0, 1e-200], [0.0, 1.0]) is None
+
+
+def test_loss_is_the_mean_over_tokens_so_that_long_texts_weigh_more():
+    assert mean_nats([(-1.0,), (-4.0, -4.0, -4.0)]) == pytest.approx(13 / 4)
+    assert mean_nats([]) == 0.0
+    assert mean_nats([(), (-2.0,)]) == 2.0

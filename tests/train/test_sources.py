@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +18,12 @@ from tutelage.errors import DataError, SettingsError
 from tutelage.hashing import canonical
 from tutelage.objectives import Objective, cross_entropy, grpo, off_policy, rloo
 from tutelage.records import Example, Problem, Prompt, Verdict
+from tutelage.select.domain_weights import Constant, PerplexityRatio
 from tutelage.train import Checked, Domains, FitSettings, Fixed, Mixture, OnPolicy, Replay, Rollout, Selected, Source
 from tutelage.train.batch import Batch
 from tutelage.train.feeds import Site, decode_group, encode_group
-from tutelage.train.loop import fit
-from tutelage.train.mixing import DomainsFeed, group_losses
+from tutelage.train.loop import FitResult, fit
+from tutelage.train.mixing import DomainsFeed, group_losses, mean_loss
 from tutelage.train.oracle import log_probs
 from tutelage.train.window import Group, Window
 from windows import examples, off, opened_site
@@ -125,21 +128,122 @@ def test_a_mixture_keeps_its_shares_over_windows(site: Site) -> None:
     assert drawn == {False: 28, True: 12}
 
 
+def hard_examples(n: int = 8) -> list[Example]:
+    return [Example(prompt=Prompt.user(f"Q {i}"), completion="zzz qqq xxx jjj") for i in range(n)]
+
+
+def excess(site: Site) -> dict[str, float]:
+    """Floors under which the easy domain has nothing to lose and the hard one two nats."""
+    hard = group_losses(Fixed(hard_examples()).open(site).fixed[:4], site)
+    return {"easy": 10.0, "hard": min(hard) - 2.0}
+
+
 def test_domains_with_more_loss_are_drawn_more(site: Site) -> None:
-    hard = [Example(prompt=Prompt.user(f"Q {i}"), completion="zzz qqq xxx jjj") for i in range(8)]
-    losses = {n: group_losses(Fixed(r).open(site).fixed[:4], site) for n, r in (("easy", examples()), ("hard", hard))}  # pyright: ignore[reportArgumentType]
-    floor = {"easy": 10.0, "hard": min(losses["hard"]) - 2.0}
-    feed = Domains({"easy": examples(), "hard": hard}, every=3, probes=4, floor=floor).open(site)
+    source = Domains({"easy": examples(), "hard": hard_examples()}, every=3, probes=4, floor=excess(site))
+    feed = source.open(site)
     assert isinstance(feed, DomainsFeed)
     for _ in range(10):
         assert feed.next() is not None
-    assert len(feed.history) == 3
+    assert [entry["window"] for entry in feed.history] == [0, 3, 6, 9]
     assert feed.weights["hard"] > 0.9
     assert feed.weights["easy"] >= 0.05 - 1e-9
-    again = Domains({"easy": examples(), "hard": hard}, every=3, probes=4, floor=floor).open(site)
+    again = source.open(site)
     again.restore(feed.state())
     one, two = feed.next(), again.next()
     assert one == two
+    assert site.told["domains"] == {"intervals": feed.history, "drawn": feed.state()["drawn"], "tokens": feed.state()["tokens"],
+                                    "examples": {"easy": 8, "hard": 8}}  # fmt: skip
+
+
+def test_domains_are_measured_on_what_is_held_out_and_nothing_of_it_is_drawn(site: Site) -> None:
+    corpus, held = {"easy": examples(), "hard": hard_examples(8)}, {"easy": examples()[:2], "hard": hard_examples(12)[8:]}
+    feed = Domains(corpus, every=2, probes=held, rule=PerplexityRatio(alpha=0.5), first={"easy": 3.0, "hard": 1.0}).open(site)
+    drawn = Counter(r.key for _ in range(12) if (w := feed.next()) is not None for r in w.rows)
+    assert not set(drawn) & {x.id for x in held["hard"]}
+    told = site.told["domains"]
+    assert told["intervals"][0]["losses"]["hard"] == pytest.approx(mean_loss(Fixed(held["hard"]).open(site).fixed, site))
+    assert told["intervals"][0]["drawn_by"] == {"easy": 0.75, "hard": 0.25}
+    assert told["intervals"][0]["weights"] == PerplexityRatio().start(told["intervals"][0]["losses"], {})
+    for before, after in pairwise(told["intervals"]):
+        assert after["weights"] == after["drawn_by"] == PerplexityRatio(alpha=0.5).after(before["weights"], after["losses"], {})
+    assert sum(told["drawn"].values()) == 12 * 4
+    assert told["drawn"]["hard"] == sum(n for key, n in drawn.items() if key in {x.id for x in corpus["hard"]})
+    one_pass = {name: sum(g.tokens for g in Fixed(records).open(site).fixed) for name, records in corpus.items()}
+    per_text = one_pass["hard"] / 8
+    assert told["tokens"]["hard"] == pytest.approx(told["drawn"]["hard"] * per_text, rel=0.05)
+
+
+def test_dealt_lags_belong_to_other_domains_while_the_record_stays_true(site: Site) -> None:
+    corpus = {"easy": examples(), "hard": hard_examples(), "bare": examples()[:3]}
+    given = {"every": 1, "probes": 3, "rule": PerplexityRatio(alpha=1.0)}
+    straight, dealt = (Domains(corpus, **given, dealt=d).open(site) for d in (False, True))  # pyright: ignore[reportArgumentType]
+    assert isinstance(straight, DomainsFeed)
+    assert isinstance(dealt, DomainsFeed)
+    for _ in range(9):
+        assert straight.next() is not None
+        assert dealt.next() is not None
+    assert [e["losses"] for e in straight.history] == [e["losses"] for e in dealt.history]
+    gains = [[after["weights"][n] / before["weights"][n] for n in corpus] for before, after in pairwise(dealt.history)]
+    assert len({max(range(3), key=lambda i, g=g: g[i]) for g in gains}) > 1, "the one that gains most changes"
+    assert straight.weights["hard"] > 0.99
+
+
+def test_equal_draws_share_their_random_numbers_with_weighted_ones(site: Site) -> None:
+    corpus = {"easy": examples(), "hard": hard_examples()}
+    equal = Domains(corpus, every=3, rule=Constant()).open(site)
+    weighted = Domains(corpus, every=3, rule=PerplexityRatio(), first={"easy": 1.0, "hard": 1.0}).open(site)
+    for _ in range(3):
+        assert equal.next() == weighted.next()
+
+
+def test_domains_without_a_held_out_example_or_with_shares_of_others_are_refused() -> None:
+    with pytest.raises(DataError, match="no held-out example"):
+        Domains({"easy": examples(), "hard": hard_examples()}, every=1, probes={"easy": examples()})
+    with pytest.raises(SettingsError, match="name each domain"):
+        Domains({"easy": examples()}, every=1, first={"other": 1.0})
+    with pytest.raises(SettingsError, match="at least 1"):
+        Domains({"easy": examples()}, every=1, probes=0)
+
+
+def test_what_changes_the_draws_of_domains_changes_their_description() -> None:
+    corpus = {"easy": examples(), "hard": hard_examples()}
+    sources = [
+        Domains(corpus, every=3),
+        Domains(corpus, every=4),
+        Domains(corpus, every=3, probes=2),
+        Domains(corpus, every=3, probes=corpus),
+        Domains(corpus, every=3, floor={"easy": 1.0}),
+        Domains(corpus, every=3, rule=Constant()),
+        Domains(corpus, every=3, first={"easy": 2.0, "hard": 1.0}),
+        Domains(corpus, every=3, dealt=True),
+    ]
+    assert len({canonical(s.describe()) for s in sources}) == len(sources)
+    assert [r.id for r in sources[0].records] == [r.id for r in (*examples(), *hard_examples())]
+
+
+def test_the_record_of_a_fit_tells_what_was_measured_and_drawn_also_after_a_kill(tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "student")
+    source = Domains({"easy": examples(), "hard": hard_examples()}, every=2, probes=3, rule=PerplexityRatio())
+    settings = FitSettings(lr=1e-3, batch=4, steps=6, checkpoint_every=3)
+
+    def trained(name: str, progress: Any = None, checkpoint: Path | None = None) -> FitResult:
+        return fit(
+            model=folder, source=source, objective=cross_entropy(), settings=settings, seed=3, out=tmp_path / name, progress=progress,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+
+    def killed(done: int, total: int, loss: float) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    whole = trained("whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("part", killed, tmp_path / "held")
+    again = trained("part", checkpoint=tmp_path / "held")
+    assert whole.told == again.told
+    assert [entry["window"] for entry in whole.told["domains"]["intervals"]] == [0, 2, 4]
+    assert sum(whole.told["domains"]["drawn"].values()) == whole.examples == 24
+    assert sum(whole.told["domains"]["tokens"].values()) == whole.tokens
 
 
 def test_selection_keeps_what_the_live_student_finds_hard(site: Site) -> None:

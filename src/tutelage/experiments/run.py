@@ -256,6 +256,7 @@ def _train(
         "after": dict(result.after),
         "dropped": dict(result.dropped),
         "notes": list(result.notes),
+        "told": dict(result.told),
         "conditions": dict(result.conditions),
     }
 

@@ -15,6 +15,7 @@ from tutelage.measure.item_response import (
     two_parameter,
 )
 from tutelage.measure.per_class import ClassReport, ClassScore, per_class
+from tutelage.measure.perplexity import mean_nats
 from tutelage.measure.reliability import (
     Reliability,
     SplitHalf,
@@ -44,6 +45,7 @@ __all__ = [
     "kappa",
     "kendall",
     "macro_f1",
+    "mean_nats",
     "most_discriminating",
     "paired_bootstrap",
     "paired_t",

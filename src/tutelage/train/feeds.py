@@ -39,6 +39,8 @@ class Site:
     """What the rows of this fit answer, by id; filled when a feed opens."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Why rows were left out, counted over the whole fit."""
+    told: dict[str, Any] = field(default_factory=dict)
+    """What a source found out on the way, as JSON by a name of its own: part of the fit's record."""
 
 
 class Feed(Protocol):

@@ -52,6 +52,7 @@ OWN_FILE = "terms.safetensors"
 """Beside the weights: the parameters that terms own, as `term.parameter`."""
 
 _EMPTY = "windows with nothing to learn"
+_NO_MEMORY = ("can't allocate memory", "out of memory")
 
 ALONE_BELOW = 10_000_000
 """CPU fits of fewer parameters use one thread and deterministic algorithms; parallelism is processes over seeds and arms."""
@@ -77,6 +78,8 @@ class FitResult:
     """Rows left out or cut, by reason."""
     notes: tuple[str, ...] = ()
     """Where something was not done as asked, and why."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What the source found out on the way, such as the weights of domains."""
     conditions: Mapping[str, str | int | bool] = field(default_factory=dict)
     """What else the last digits of the weights can depend on; see `train.conditions`."""
 
@@ -136,6 +139,7 @@ def fit(
         after=run.after,
         dropped=dict(site.dropped),
         notes=tuple(network.notes),
+        told=dict(site.told),
         conditions=conditions,
     )
 
@@ -380,11 +384,7 @@ def explained(settings: FitSettings, device: str = "cpu") -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as wrong:
         text = str(wrong).lower()
-        if (
-            not isinstance(wrong, MemoryError | torch.OutOfMemoryError)
-            and "can't allocate memory" not in text
-            and "out of memory" not in text
-        ):
+        if not isinstance(wrong, MemoryError | torch.OutOfMemoryError) and not any(words in text for words in _NO_MEMORY):
             raise
         tile = settings.tile_on(device)
         raise OutsideError(

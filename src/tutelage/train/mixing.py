@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tutelage.errors import SettingsError
 from tutelage.seeds import stream
+from tutelage.select.domain_weights import even
 from tutelage.train.feeds import Feed, FixedFeed, Site
 from tutelage.train.oracle import by_row, log_probs
 from tutelage.train.window import Group, Window
+
+if TYPE_CHECKING:
+    from tutelage.train.sources import Domains
 
 
 class Drawing(Feed, Protocol):
@@ -58,51 +62,61 @@ def _between(n: int, low: float, high: float) -> int:
 class DomainsFeed:
     """Fixed data in domains whose weights follow the live student: every K windows each domain's loss is measured again."""
 
-    def __init__(
-        self,
-        domains: Mapping[str, FixedFeed],
-        probes: Mapping[str, Sequence[Group]],
-        *,
-        every: int,
-        floor: Mapping[str, float],
-        rate: float,
-        smoothing: float,
-        site: Site,
-    ) -> None:
-        self._domains, self._probes, self._site = dict(domains), probes, site
-        self._every, self._floor, self._rate, self._smoothing = every, floor, rate, smoothing
+    def __init__(self, source: Domains, domains: Mapping[str, FixedFeed], probes: Mapping[str, Sequence[Group]], site: Site) -> None:
+        self._source, self._domains, self._probes, self._site = source, dict(domains), probes, site
         self.fixed = [g for feed in domains.values() for g in feed.fixed]
         self.total = _steps(site, "weighted domains")
         self._windows = 0
-        self.weights = {name: 1.0 / len(domains) for name in domains}
-        self.history: list[dict[str, float]] = []
+        self.weights = even(domains)
+        """Of the rule."""
+        self._drawn_by = self.weights
+        self._tell(history=[], drawn=dict.fromkeys(domains, 0), tokens=dict.fromkeys(domains, 0))
+
+    def _tell(self, *, history: list[dict[str, Any]], drawn: dict[str, int], tokens: dict[str, int]) -> None:
+        self.history, self._drawn, self._tokens = history, drawn, tokens
+        sizes = {name: len(feed.fixed) for name, feed in self._domains.items()}
+        self._site.told["domains"] = {"intervals": history, "drawn": drawn, "tokens": tokens, "examples": sizes}
 
     def next(self) -> Window | None:
         if self._windows >= self.total:
             return None
-        if self._windows and self._windows % self._every == 0:
+        if self._windows % self._source.every == 0:
             self._measure()
         random = stream(self._site.seed, "domains", self._windows)
         names = list(self._domains)
-        drawn = random.choices(names, [self.weights[n] for n in names], k=self._site.settings.batch)
+        drawn = random.choices(names, [self._drawn_by[n] for n in names], k=self._site.settings.batch)
         self._windows += 1
-        return Window(groups=tuple(g for name in names if (n := drawn.count(name)) for g in self._domains[name].draw(n)))
+        groups: list[Group] = []
+        for name in names:
+            mine = self._domains[name].draw(drawn.count(name))
+            self._drawn[name] += len(mine)
+            self._tokens[name] += sum(g.tokens for g in mine)
+            groups += mine
+        return Window(groups=tuple(groups))
 
     def _measure(self) -> None:
-        """w <- w exp(rate (loss - floor)), normalised, with a uniform share so that no domain is forgotten."""
         losses = {name: mean_loss(groups, self._site) for name, groups in self._probes.items()}
-        excess = {name: max(0.0, loss - self._floor.get(name, 0.0)) for name, loss in losses.items()}
-        raised = {name: self.weights[name] * math.exp(self._rate * excess[name]) for name in self.weights}
-        whole, even = sum(raised.values()), 1.0 / len(raised)
-        self.weights = {name: (1 - self._smoothing) * w / whole + self._smoothing * even for name, w in raised.items()}
-        self.history.append({"window": float(self._windows), **self.weights})
+        seen, floor = self._dealt(losses) if self._source.dealt else (losses, self._source.floor)
+        rule, opening = self._source.rule, not self._windows
+        self.weights = rule.start(seen, floor) if opening else rule.after(self.weights, seen, floor)
+        self._drawn_by = self._source.first or self.weights if opening else self.weights
+        self.history.append({"window": self._windows, "losses": losses, "weights": self.weights, "drawn_by": self._drawn_by})
+
+    def _dealt(self, losses: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+        """Losses and floors of domains under the names of others, in a new order at each measurement."""
+        names = list(losses)
+        others = dict(zip(names, stream(self._site.seed, "dealt", self._windows).sample(names, k=len(names)), strict=True))
+        floor = self._source.floor
+        return {n: losses[o] for n, o in others.items()}, {n: floor[o] for n, o in others.items() if o in floor}
 
     def state(self) -> dict[str, Any]:
         places = {name: feed.state() for name, feed in self._domains.items()}
-        return {"windows": self._windows, "weights": self.weights, "history": self.history, "domains": places}
+        told = {"history": self.history, "drawn": self._drawn, "tokens": self._tokens}
+        return {"windows": self._windows, "weights": self.weights, "drawn_by": self._drawn_by, "domains": places, **told}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._windows, self.weights, self.history = state["windows"], state["weights"], state["history"]
+        self._windows, self.weights, self._drawn_by = state["windows"], dict(state["weights"]), dict(state["drawn_by"])
+        self._tell(history=list(state["history"]), drawn=dict(state["drawn"]), tokens=dict(state["tokens"]))
         for name, place in state["domains"].items():
             self._domains[name].restore(place)
 

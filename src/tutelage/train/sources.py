@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from tutelage.errors import DataError, SettingsError, did_you_mean
 from tutelage.hashing import content_id
 from tutelage.records import Example, Pair, Prompt
+from tutelage.select.domain_weights import ExcessLoss, Reweighing, shares_of
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Feed, Site
@@ -190,29 +191,48 @@ class Mixture:
 
 
 class Domains:
-    """Fixed data in named domains. Every `every` windows each domain's loss is measured on `probes` examples of it, and domains whose
-    loss is further above its `floor` are drawn more often. Needs `steps`."""
+    """Fixed data in named domains. Every `every` windows, the first included, each domain's loss is measured on held-out examples of it,
+    and a rule says how often each domain is drawn from then on. Needs `steps`.
+
+    What was measured and drawn is in the fit's record, under `domains`.
+    """
 
     def __init__(
         self,
         domains: Mapping[str, Sequence[Example]],
         *,
         every: int,
-        probes: int = 16,
+        probes: int | Mapping[str, Sequence[Example]] = 16,
         floor: Mapping[str, float] | None = None,
-        rate: float = 1.0,
-        smoothing: float = 0.1,
+        rule: Reweighing | None = None,
+        first: Mapping[str, float] | None = None,
+        dealt: bool = False,
     ) -> None:
-        if every < 1 or probes < 1 or not domains:
+        """`probes`: held-out examples of each domain, or how many of its own examples to measure on. `floor`: per domain the loss that
+        cannot be undercut, in nats per token. `rule`: `ExcessLoss()` by default. `first`: shares of the domains in the first `every`
+        windows, where they are others than the rule's. `dealt`: what was measured is dealt out among the domains anew each time (a
+        control)."""
+        if every < 1 or not domains or (isinstance(probes, int) and probes < 1):
             raise SettingsError("domains need data, and every and probes of at least 1", got=f"{len(domains)}, {every}, {probes}")
+        if not isinstance(probes, int) and (lacking := [name for name in domains if not probes.get(name)]):
+            raise DataError("domain has no held-out example to measure its loss on", got=", ".join(lacking), fix="hold some back for each")
         self.domains = {name: Fixed(records) for name, records in domains.items()}
-        self.every, self.probes, self.floor, self.rate, self.smoothing = every, probes, dict(floor or {}), rate, smoothing
+        self.every, self.floor, self.dealt = every, dict(floor or {}), dealt
+        self.probes = probes if isinstance(probes, int) else {name: Fixed(probes[name]) for name in domains}
+        self.rule: Reweighing = ExcessLoss() if rule is None else rule
+        self.first = None if first is None else shares_of(first, domains)
+
+    @property
+    def records(self) -> tuple[Example | Pair, ...]:
+        """Of all domains, one after another."""
+        return tuple(r for source in self.domains.values() for r in source.records)
 
     def describe(self) -> dict[str, Any]:
+        probes = self.probes if isinstance(self.probes, int) else {name: held.describe() for name, held in self.probes.items()}
         return {
             "source": "domains",
             "domains": {name: source.describe() for name, source in self.domains.items()},
-            "weights": [self.every, self.probes, self.floor, self.rate, self.smoothing],
+            "weights": [self.every, probes, self.floor, self.rule.describe(), self.first, self.dealt],
         }
 
     def open(self, site: Site) -> Feed:
@@ -220,8 +240,11 @@ class Domains:
         from tutelage.train.mixing import DomainsFeed
 
         feeds = {name: FixedFeed(source.records, site) for name, source in self.domains.items()}
-        probes = {name: feed.fixed[: self.probes] for name, feed in feeds.items()}
-        return DomainsFeed(feeds, probes, every=self.every, floor=self.floor, rate=self.rate, smoothing=self.smoothing, site=site)
+        if isinstance(self.probes, int):
+            probes = {name: feed.fixed[: self.probes] for name, feed in feeds.items()}
+        else:
+            probes = {name: FixedFeed(held.records, site).fixed for name, held in self.probes.items()}
+        return DomainsFeed(self, feeds, probes, site)
 
 
 class Selected:
