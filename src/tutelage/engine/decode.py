@@ -258,6 +258,8 @@ def _try_sharing(module: Any) -> bool:
         with prefix_sharing(module):
             plan = plan_tree(rows, open_ends=[n + 1 for n in ends])
             ours = {i: row for group, logits in SharedModule(module).score(plan, rows, ends) for i, row in _by_row(group, logits, ends)}
+    except torch.OutOfMemoryError:  # says nothing of the architecture
+        raise
     except (Unshareable, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError):
         return False
     loose = 0.05 if next(module.parameters()).dtype in (torch.bfloat16, torch.float16) else 1e-3
