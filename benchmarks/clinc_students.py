@@ -39,8 +39,8 @@ from tutelage.train.loop import fit
 
 LAYERS = 2
 BATCH = 64
-STEPS = 60
-LR = 4e-4
+STEPS = 240
+LR = 1e-3
 
 
 class Remembering:
