@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tutelage.errors import SettingsError, did_you_mean
-from tutelage.objectives.term import QUANTITIES, UNITS, Objective, Own, Ramp, Term
+from tutelage.objectives.term import QUANTITIES, UNITS, Objective, Own, Ramp, Switch, Term
 
 __all__ = [
     "QUANTITIES",
@@ -13,11 +13,14 @@ __all__ = [
     "Objective",
     "Own",
     "Ramp",
+    "Switch",
     "Term",
     "bradley_terry",
     "classification",
+    "clipped_kl",
     "critique_bradley_terry",
     "cross_entropy",
+    "dac_kl",
     "dpo",
     "forward_kl",
     "grpo",
@@ -33,6 +36,7 @@ __all__ = [
     "simpo",
     "skewed_kl",
     "skewed_reverse_kl",
+    "span_correlation",
     "sparse",
     "supervised_contrast",
     "total_variation",
@@ -47,6 +51,7 @@ _MATCHING = "tutelage.objectives.matching"
 _REWARDS = "tutelage.objectives.rewards"
 _CONTRASTIVE = "tutelage.objectives.contrastive"
 _POLICY = "tutelage.objectives.policy"
+_REVISION = "tutelage.objectives.revision"
 _PAIR = ("chosen_log_probs", "rejected_log_probs", "reference_chosen_log_probs", "reference_rejected_log_probs")
 
 
@@ -106,9 +111,9 @@ def kto(*, beta: float = 0.1, desirable: float = 1.0, undesirable: float = 1.0) 
     return Objective(terms=(term,))
 
 
-def forward_kl(*, temperature: float = 1.0) -> Objective:
-    """KL(teacher || student) at every charged token."""
-    return _divergence("forward_kl", temperature=temperature)
+def forward_kl(*, temperature: float = 1.0, over: str = "") -> Objective:
+    """KL(teacher || student) at every charged token (of the rows of one role)."""
+    return _over(over, _divergence("forward_kl", temperature=temperature))
 
 
 def reverse_kl(*, temperature: float = 1.0) -> Objective:
@@ -153,6 +158,46 @@ def sampled_kl(*, estimator: str = "policy_kl", against: str = "teacher") -> Obj
         if value not in known:
             raise SettingsError(f"sampled_kl has no such {name}", got=value, fix=did_you_mean(value, known))
     return _one(f"sampled_kl_{estimator}", f"{_ESTIMATORS}:{estimator}", ("log_probs", f"{against}_log_probs"), "token")
+
+
+def dac_kl(
+    *, classes: int = 64, width: int = 128, least_mass: float = 0.5, penalty: float = 0.01, keep_label: bool = True, over: str = ""
+) -> Objective:
+    """Forward KL on the classes where the teacher's mass is dense, in a region that a small network of the term's own learns from the
+    `classes` likeliest; at least `least_mass` of the teacher and the label always stay."""
+    _share("dac_kl", "least_mass", least_mass)
+    own = (
+        Own(name="inner", rows=str(2 * classes), columns=str(width)),
+        Own(name="inner_bias", rows="1", columns=str(width), start=0.0),
+        Own(name="outer", rows=str(width), columns="2"),
+        Own(name="outer_bias", rows="1", columns="2", start=0.0),
+    )
+    options = (("least_mass", least_mass), ("penalty", penalty), ("keep_label", keep_label))
+    takes = ("logits", "teacher_logits", "shared_labels")
+    term = Term(
+        name="dac_kl", function=f"{_REVISION}:dac_kl", takes=takes, grain="token", unit="token", own=own, options=options, over=over
+    )
+    return Objective(terms=(term,))
+
+
+def clipped_kl(*, low: float = 0.0, high: float = 0.95, over: str = "") -> Objective:
+    """Forward KL on the classes between two quantiles of the teacher's mass; the label always stays."""
+    if not 0 <= low < high <= 1:
+        raise SettingsError("clipped_kl needs 0 <= low < high <= 1", got=(low, high))
+    takes = ("logits", "teacher_logits", "shared_labels")
+    options = (("low", low), ("high", high))
+    term = Term(name="clipped_kl", function=f"{_REVISION}:clipped_kl", takes=takes, grain="token", unit="token", options=options, over=over)
+    return Objective(terms=(term,))
+
+
+def span_correlation(*, where: str = "in_span", over: str = "") -> Objective:
+    """Squared distance between teacher's and student's products of the predictions of two neighbouring tokens, over the tokens marked
+    `where`: those whose predecessor stands in the same span. The mean is over such pairs."""
+    takes = ("neighbour_logits", "teacher_neighbour_logits")
+    term = Term(
+        name="span_correlation", function=f"{_REVISION}:span_correlation", takes=takes, grain="token", unit="token", where=where, over=over
+    )
+    return Objective(terms=(term,))
 
 
 def match_hidden_cosine() -> Objective:
@@ -241,6 +286,10 @@ def _one(name: str, function: str, takes: tuple[str, ...], unit: str, **options:
 def _divergence(name: str, **options: float) -> Objective:
     _positive(name, "temperature", options["temperature"])
     return _one(name, f"{_DENSE}:{name}", ("logits", "teacher_logits"), "token", **options)
+
+
+def _over(role: str, objective: Objective) -> Objective:
+    return Objective(terms=tuple(replace(t, over=role) for t in objective.terms)) if role else objective
 
 
 def _sparse_term(term: Term) -> Term:

@@ -24,7 +24,7 @@ class Head(NamedTuple):
     bias: Tensor | None = None
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(tokens, vocab) from (tokens, width), at least float32."""
+        """(..., vocab) from (..., width), at least float32."""
         if self.weight is None:
             out = hidden
         else:
@@ -94,13 +94,14 @@ class _Gradients:
         narrow = slope.to(self._kind)
         if self._hidden is not None:
             self._hidden.append(narrow @ self._weight.to(self._kind))
+        narrow, part = narrow.flatten(0, -2), part.flatten(0, -2)
         if self._matrix is not None:
             if self._matrix.dtype == self._kind:
                 self._matrix.addmm_(narrow.T, part)
             else:
                 self._matrix += narrow.T @ part
         if self._bias is not None:
-            self._bias += slope.sum(0)
+            self._bias += slope.flatten(0, -2).sum(0)
 
     def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         hidden = torch.cat(self._hidden) if self._hidden is not None else None
@@ -119,16 +120,20 @@ def by_tile(
     teacher: tuple[Tensor, Head] | None = None,
     extras: Sequence[Tensor] = (),
     *,
+    own: Sequence[Tensor] = (),
     tile_bytes: int = TILE_BYTES,
 ) -> Tensor:
-    """`function(logits, [teacher logits,] *extras)` for all tokens, (tokens,). Gradients reach `hidden` and its head, never the teacher.
+    """`function(logits, [teacher logits,] *extras)` for all tokens, (tokens,). Gradients reach `hidden`, its head and what the function
+    owns, never the teacher.
 
-    `extras` are tensors with one row per token.
+    `hidden` is (tokens, width), or (tokens, n, width) for a function of n neighbouring places; `extras` have one row per token;
+    `own` the parameters that the function holds.
     """
-    tokens, vocab = hidden.shape[0], head.width(hidden)
+    tokens, vocab = hidden.shape[0], head.width(hidden) * hidden[:1, ..., 0].numel()
     if head.weight is None or tokens * vocab * 4 <= WHOLE * tile_bytes:
         return function(head.logits(hidden), *_teacher_tile(teacher, slice(None)), *extras)
-    return _ByTile.apply(hidden, head.weight, head.bias, function, teacher, tuple(extras), rows_per_tile(vocab, tile_bytes))  # pyright: ignore[reportReturnType]
+    rest = (function, teacher, tuple(extras), rows_per_tile(vocab, tile_bytes))
+    return _ByTile.apply(hidden, head.weight, head.bias, rest, *own)  # pyright: ignore[reportReturnType]
 
 
 def _teacher_tile(teacher: tuple[Tensor, Head] | None, place: slice) -> tuple[Tensor, ...]:
@@ -140,19 +145,11 @@ def _teacher_tile(teacher: tuple[Tensor, Head] | None, place: slice) -> tuple[Te
 
 class _ByTile(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        function: Rowwise,
-        teacher: Any,
-        extras: tuple[Tensor, ...],
-        rows: int,
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, rest: Any, *own: Tensor) -> Tensor:
         head = Head(weight, bias)
-        ctx.save_for_backward(hidden, weight, bias)
-        ctx.rest = (function, teacher, extras, rows)
+        ctx.save_for_backward(hidden, weight, bias, *own)
+        ctx.rest = rest
+        function, teacher, extras, rows = rest
         values = []
         for start in range(0, hidden.shape[0], rows):
             place = slice(start, start + rows)
@@ -161,16 +158,18 @@ class _ByTile(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias = ctx.saved_tensors
+        hidden, weight, bias, *own = ctx.saved_tensors
         function, teacher, extras, rows = ctx.rest
         head = Head(weight, bias)
-        sums = _Gradients(ctx, hidden, weight, bias)
+        sums, owned = _Gradients(ctx, hidden, weight, bias), [torch.zeros_like(p) for p in own]
         for start in range(0, hidden.shape[0], rows):
             place = slice(start, start + rows)
             part = hidden[place]
             logits = head.logits(part).requires_grad_()
             with torch.enable_grad():
                 values = function(logits, *_teacher_tile(teacher, place), *(e[place] for e in extras))
-            (slope,) = torch.autograd.grad(values, logits, upstream[0][place])
+            slope, *mine = torch.autograd.grad(values, (logits, *own), upstream[0][place])
             sums.add(part, slope)
-        return (*sums.result(), None, None, None, None)
+            for whole, piece in zip(owned, mine, strict=True):
+                whole += piece
+        return (*sums.result(), None, *owned)

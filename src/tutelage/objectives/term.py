@@ -14,7 +14,10 @@ UNITS = ("token", "sequence", "pair", "group")
 QUANTITIES: Mapping[str, tuple[str, str]] = {
     "logits": ("token", "(tokens, vocab) tile of the student's logits on the real tokens"),
     "teacher_logits": ("token", "(tokens, vocab) tile of the teacher's logits on the same tokens"),
+    "neighbour_logits": ("token", "(tokens, 2, vocab) tile of the student's logits at the charged token before and here"),
+    "teacher_neighbour_logits": ("token", "(tokens, 2, vocab) tile of the teacher's"),
     "labels": ("token", "(tokens,) the id that came next"),
+    "shared_labels": ("token", "(tokens,) its place among the ids that student and teacher share"),
     "log_probs": ("token", "(tokens,) the student's log-probability of the label"),
     "reference_log_probs": ("token", "(tokens,) the frozen reference's log-probability of the label"),
     "behaviour_log_probs": ("token", "(tokens,) log-probability of the label under the policy that drew it"),
@@ -49,6 +52,7 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
 FROM_TARGETS = frozenset(
     {
         "teacher_logits",
+        "teacher_neighbour_logits",
         "teacher_hidden",
         "teacher_log_probs",
         "teacher_top_ids",
@@ -78,6 +82,35 @@ class Ramp:
         """The weight when `progress` of the steps (0 to 1) is done."""
         return self.start + (self.end - self.start) * min(1.0, progress / self.share)
 
+    def scaled(self, factor: float) -> Ramp:
+        return Ramp(start=self.start * factor, end=self.end * factor, share=self.share)
+
+    def describe(self) -> dict[str, Any]:
+        return {"start": self.start, "end": self.end, "share": self.share}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A weight that changes once, after a share of the steps."""
+
+    before: float
+    after: float
+    share: float
+    """Of all steps: 0 is `after` from the first step, 1 is `before` to the last."""
+
+    def at(self, progress: float) -> float:
+        """The weight when `progress` of the steps (0 to 1) is done."""
+        return self.before if progress < self.share else self.after
+
+    def scaled(self, factor: float) -> Switch:
+        return Switch(before=self.before * factor, after=self.after * factor, share=self.share)
+
+    def describe(self) -> dict[str, Any]:
+        return {"before": self.before, "after": self.after, "share": self.share}
+
+
+Weight = float | Ramp | Switch
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
@@ -87,9 +120,12 @@ class Own:
     rows: str
     """`hidden` (the student's width), `teacher_hidden`, or a number in digits."""
     columns: str
+    start: float = 1.0
+    """Spread of the random numbers that it starts from, over the root of its rows; 0 for zeros."""
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "rows": self.rows, "columns": self.columns}
+        start = {"start": self.start} if self.start != 1.0 else {}  # so that fits with other matrices keep their keys
+        return {"name": self.name, "rows": self.rows, "columns": self.columns, **start}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +144,11 @@ class Term:
     """What is counted. Grain `token` with unit `sequence` means: the mean over the tokens of each sequence, then over sequences."""
     options: tuple[tuple[str, Option], ...] = ()
     """Keyword arguments of the function."""
-    weight: float | Ramp = 1.0
+    weight: Weight = 1.0
     over: str = ""
     """Only rows of this role (`chosen`, `rejected`); empty for all rows."""
+    where: str = ""
+    """Only tokens that bring this fact, each weighed by it: a mask that is known before the forward pass. Empty for all tokens."""
     coupled: bool = False
     """Examples are compared with one another: a window with such a term is never split."""
     report: str = ""
@@ -131,33 +169,31 @@ class Term:
                 got=f"{self.grain} per {self.unit}",
                 fix="use token per sequence, or equal units",
             )
+        if self.where and self.grain != "token":
+            raise SettingsError(f"term '{self.name}' marks tokens, but has one value per {self.grain}", got=self.where)
 
     def weight_at(self, progress: float) -> float:
-        return self.weight.at(progress) if isinstance(self.weight, Ramp) else self.weight
+        return self.weight if isinstance(self.weight, float | int) else self.weight.at(progress)
 
     def describe(self) -> dict[str, Any]:
         """All that can change a number, as JSON."""
-        weight = (
-            {"start": self.weight.start, "end": self.weight.end, "share": self.weight.share}
-            if isinstance(self.weight, Ramp)
-            else self.weight
-        )
         return {
             "name": self.name,
             "function": self.function,
             "takes": list(self.takes),
             "unit": [self.grain, self.unit],
             "options": dict(self.options),
-            "weight": weight,
+            "weight": self.weight if isinstance(self.weight, float | int) else self.weight.describe(),
             "over": self.over,
             "coupled": self.coupled,
             "own": [o.describe() for o in self.own],
+            **({"where": self.where} if self.where else {}),  # left out elsewhere, so that fits without it keep their keys
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """A sum of terms. `a + b` adds two, `0.5 * a` weighs one."""
+    """A sum of terms. `a + b` adds two, `0.5 * a` weighs one, `Ramp(...) * a` over the steps."""
 
     terms: tuple[Term, ...]
 
@@ -168,8 +204,12 @@ class Objective:
     def __add__(self, other: Objective) -> Objective:
         return Objective(terms=self.terms + other.terms)
 
-    def __rmul__(self, factor: float) -> Objective:
+    def __rmul__(self, factor: Weight) -> Objective:
         return Objective(terms=tuple(replace(t, weight=_scaled(t.weight, factor)) for t in self.terms))
+
+    def where(self, mark: str) -> Objective:
+        """The same, charged only on tokens with this mark and divided by their number."""
+        return Objective(terms=tuple(replace(t, where=mark) for t in self.terms))
 
     @property
     def takes(self) -> frozenset[str]:
@@ -183,7 +223,9 @@ class Objective:
         return {"terms": [t.describe() for t in self.terms]}
 
 
-def _scaled(weight: float | Ramp, factor: float) -> float | Ramp:
-    if isinstance(weight, Ramp):
-        return Ramp(start=weight.start * factor, end=weight.end * factor, share=weight.share)
-    return weight * factor
+def _scaled(weight: Weight, factor: Weight) -> Weight:
+    if isinstance(factor, float | int):
+        return weight * factor if isinstance(weight, float | int) else weight.scaled(factor)
+    if isinstance(weight, float | int):
+        return factor.scaled(weight)
+    raise SettingsError("a weight that moves over the steps cannot be multiplied by another one", got=[weight, factor])

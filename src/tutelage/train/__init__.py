@@ -5,28 +5,37 @@
 
 from __future__ import annotations
 
-from tutelage.train.rewards import Checked
+from tutelage.train.revision import IN_SPAN, InSpans, Revised
+from tutelage.train.rewards import IMITATED, Checked, Near, where_none_is_right, where_wrong
 from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
-from tutelage.train.sources import Domains, Edit, Fixed, Mixture, OnPolicy, Replay, Reward, Rollout, Selected, Source
+from tutelage.train.sources import Domains, Edit, Facts, Fixed, Live, Marks, Mixture, OnPolicy, Replay, Reward, Rollout, Selected, Source
 from tutelage.train.targets import Asking, Instead, Itself, Joined, Reference, Sampled, Targets, Teacher, TopK
 from tutelage.train.watch import Watch
 
 __all__ = [
     "FORMAT_VERSION",
+    "IMITATED",
+    "IN_SPAN",
     "Asking",
     "Checked",
     "Domains",
     "Edit",
+    "Facts",
     "FitSettings",
     "Fixed",
+    "InSpans",
     "Instead",
     "Itself",
     "Joined",
+    "Live",
     "Lora",
+    "Marks",
     "Mixture",
+    "Near",
     "OnPolicy",
     "Reference",
     "Replay",
+    "Revised",
     "Reward",
     "Rollout",
     "Sampled",
@@ -36,4 +45,6 @@ __all__ = [
     "Teacher",
     "TopK",
     "Watch",
+    "where_none_is_right",
+    "where_wrong",
 ]

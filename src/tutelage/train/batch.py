@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.objectives.term import Term
 from tutelage.train.attention import Segments
-from tutelage.train.window import Group, Row
+from tutelage.train.window import Group, Row, charges
 
 _LEAST = 4
 """Shorter common prompts are not worth the bookkeeping."""
@@ -140,8 +140,9 @@ class Batch:
         if term.grain == "sequence":
             return whole
         if term.unit == "sequence":
-            whole = whole / torch.tensor([sum(abs(s) for s in r.spans) or 1.0 for r in self.rows], device=self.device)
-        return self.spans * whole[self.owner]
+            whole = whole / torch.tensor([sum(abs(s) for s in charges(r, term)) or 1.0 for r in self.rows], device=self.device)
+        spans = self.spans if not term.where else torch.tensor([w for r in self.rows for w in charges(r, term)], device=self.device)
+        return spans * whole[self.owner]
 
     def fact(self, name: str) -> Tensor:
         """(charged,) a number per charged token that came with the rows; 0 in rows without it, which terms of other roles charge."""

@@ -15,7 +15,8 @@ from tutelage.train.window import Group
 _OF_CLASS_HEAD = frozenset({"class_logits", "chosen_scores", "rejected_scores"})
 _OF_LM_HEAD = frozenset(
     {
-        *("logits", "log_probs", "sequence_log_probs", "chosen_log_probs", "rejected_log_probs", "mismatched_log_ratios"),
+        *("logits", "neighbour_logits", "log_probs", "sequence_log_probs", "mismatched_log_ratios"),
+        *("chosen_log_probs", "rejected_log_probs"),
         *("reference_log_probs", "reference_sequence_log_probs", "reference_chosen_log_probs", "reference_rejected_log_probs"),
     }
 )
@@ -76,8 +77,14 @@ def _kinds(groups: Sequence[Group]) -> str:
 
 
 def _check_facts(term: Term, groups: Sequence[Group]) -> None:
+    mine = [r for g in groups for r in g.rows if r.charged and term.over in ("", r.role)]
+    if term.where and mine and not any(term.where in r.facts for r in mine):
+        raise DataError(
+            f"term '{term.name}' charges tokens marked '{term.where}', and no row brings such marks",
+            got=", ".join(sorted({name for r in mine for name in r.facts})) or "rows without marks",
+            fix="use OnPolicy(prompts, marks=...) as the source",
+        )
     for quantity, fact in _OF_ROLLOUTS.items():
-        mine = [r for g in groups for r in g.rows if r.charged and term.over in ("", r.role)]
         if quantity in term.takes and any(fact not in r.facts for r in mine):
             raise DataError(
                 f"term '{term.name}' takes {fact}, which the rows do not bring",

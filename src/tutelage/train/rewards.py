@@ -1,14 +1,21 @@
-"""Rewards for rollouts that need no model. Torch-free."""
+"""Rewards of rollouts, and marks that follow from them. Torch-free; what asks a model opens it when the fit starts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import SettingsError
 from tutelage.hashing import content_id
 from tutelage.records import Problem, Verdict
-from tutelage.train.sources import Rollout
+from tutelage.train.sources import Facts, Reward, Rollout, identity_of
+from tutelage.train.targets import Asking, Sampled
+
+if TYPE_CHECKING:
+    from tutelage.train.feeds import Site
+
+IMITATED = "imitated"
+"""The mark of the tokens that a teacher is to be imitated on."""
 
 
 class Checked:
@@ -32,3 +39,29 @@ class Checked:
 
     def describe(self) -> dict[str, Any]:
         return {"checked": content_id([p.id for p in self.problems]), "by": self._by}
+
+
+class Near:
+    """Another reward plus `weight` times the mean over a rollout's tokens of log p(token) under the teacher minus under the student that
+    drew it: imitation by the shape of the reward."""
+
+    def __init__(self, reward: Reward, teacher: Any, *, weight: float, asked: Asking | None = None) -> None:
+        self.reward, self.weight, self.teacher = reward, weight, Sampled(teacher, asked=asked)
+
+    def describe(self) -> dict[str, Any]:
+        return {"near": self.teacher.describe(), "weight": self.weight, "reward": identity_of(self.reward)}
+
+    def open(self, site: Site) -> Reward:
+        from tutelage.train.nearness import Nearness
+
+        return Nearness(self, site)
+
+
+def where_wrong(rollouts: Sequence[Rollout]) -> list[Facts]:
+    """Imitate in rollouts that are not right: a mask by response."""
+    return [{IMITATED: float(r.reward < 1.0)} for r in rollouts]
+
+
+def where_none_is_right(rollouts: Sequence[Rollout]) -> list[Facts]:
+    """Imitate where no rollout of the prompt is right: a mask by group."""
+    return [{IMITATED: float(all(r.reward < 1.0 for r in rollouts))}] * len(rollouts)

@@ -18,7 +18,7 @@ from tutelage.train.feeds import Site, decode_group, encode_group, row_of
 from tutelage.train.window import Group, Row, Window
 
 if TYPE_CHECKING:
-    from tutelage.train.sources import OnPolicy, Rollout
+    from tutelage.train.sources import Facts, OnPolicy, Rollout
 
 
 class OnPolicyFeed:
@@ -39,12 +39,15 @@ class OnPolicyFeed:
         self.total = site.settings.steps or per_epoch * site.settings.epochs * source.reuse
         self._batch, self._taken, self._windows, self._left = batch, 0, 0, 0
         self._current: Window | None = None
+        self._told: dict[str, float] = {}
+        self._edit, self._reward, self._marks = (_opened(hook, site) for hook in (source.edit, source.reward, source.marks))
 
     def next(self) -> Window | None:
         if self._windows >= self.total:
             return None
         if self._left == 0:
-            self._current, self._left = Window(groups=tuple(self.draw(self._batch))), self._source.reuse
+            groups = tuple(self.draw(self._batch))
+            self._current, self._left = Window(groups=groups, told=self._told), self._source.reuse
         self._windows += 1
         self._left -= 1
         return self._current
@@ -57,6 +60,7 @@ class OnPolicyFeed:
             self._group(first + i, place, drawn) for i, (place, drawn) in enumerate(zip(places, self._decoded(places, first), strict=True))
         ]
         edited = self._edited(groups)
+        self._told = _means([r for rollouts in edited for r in rollouts])
         return [g for g in (self._rows(rollouts) for rollouts in edited) if g is not None]
 
     def _place(self, taken: int) -> int:
@@ -115,23 +119,23 @@ class OnPolicyFeed:
         ]
 
     def _edited(self, groups: list[list[Rollout]]) -> list[list[Rollout]]:
-        source = self._source
         flat = [r for g in groups for r in g]
-        if source.edit is not None:
-            flat = list(source.edit(flat))
+        if self._edit is not None:
+            flat = list(self._edit(flat))
             if len(flat) != sum(map(len, groups)):
                 raise SettingsError(
                     "edit changed the number of rollouts", got=f"{sum(map(len, groups))} to {len(flat)}", fix="set weight=0 to drop one"
                 )
-        if source.reward is not None:
-            values = list(source.reward(flat))
+        if self._reward is not None:
+            values = list(self._reward(flat))
             flat = [replace(r, reward=float(v)) for r, v in zip(flat, values, strict=True)]
         parts = iter(flat)
         return [[next(parts) for _ in g] for g in groups]
 
     def _rows(self, rollouts: Sequence[Rollout]) -> Group | None:
         advantages = self._advantages([r.reward for r in rollouts])
-        rows = [self._row(r, a) for r, a in zip(rollouts, advantages, strict=True)]
+        marks: Sequence[Facts] = [{}] * len(rollouts) if self._marks is None else self._marks(rollouts)
+        rows = [self._row(r, a, m) for r, a, m in zip(rollouts, advantages, marks, strict=True)]
         kept = tuple(r for r in rows if r is not None)
         return Group(rows=kept) if kept else None
 
@@ -145,7 +149,7 @@ class OnPolicyFeed:
         }[self._source.advantage]()
         return found[0].tolist()
 
-    def _row(self, rollout: Rollout, advantage: float) -> Row | None:
+    def _row(self, rollout: Rollout, advantage: float, marks: Facts) -> Row | None:
         site = self._site
         tail = site.rendering.completion_ids(rollout.new) if rollout.new is not None else ()
         ids = (*rollout.ids[: rollout.keep], *tail)
@@ -163,18 +167,42 @@ class OnPolicyFeed:
             return None
         start = len(row.ids) - len(ids)
         facts = {"behaviour_log_probs": tuple(known[i - start] for i in row.charged)}
+        for name, given in marks.items():
+            values = [given] * len(ids) if isinstance(given, float | int) else given
+            if len(values) != len(ids):
+                raise SettingsError(f"marks '{name}' do not fit", got=f"{len(values)} for {len(ids)} ids", fix="give one number per id")
+            facts[name] = tuple(float(values[i - start]) for i in row.charged)
         if self._source.reward is not None or self._source.edit is not None:  # an edit may set rewards too
             facts["advantages"] = (advantage,) * len(row.charged)
         return replace(row, facts=facts)
 
     def state(self) -> dict[str, Any]:
         current = [encode_group(g) for g in self._current.groups] if self._current is not None and self._left else None
-        return {"taken": self._taken, "windows": self._windows, "left": self._left, "current": current}
+        return {"taken": self._taken, "windows": self._windows, "left": self._left, "current": current, "told": self._told}
 
     def restore(self, state: dict[str, Any]) -> None:
         self._taken, self._windows, self._left = state["taken"], state["windows"], state["left"]
         if state["current"] is not None:
-            self._current = Window(groups=tuple(decode_group(g) for g in state["current"]))
+            self._current = Window(groups=tuple(decode_group(g) for g in state["current"]), told=state["told"])
+
+
+def _opened(hook: Any, site: Site) -> Any:
+    from tutelage.train.sources import Live
+
+    return hook.open(site) if isinstance(hook, Live) else hook
+
+
+def _means(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """What the log says of rollouts: mean reward, tokens, and surprise (minus the mean log-probability of their tokens when they were
+    drawn, an estimate of the policy's entropy)."""
+    if not rollouts:
+        return {}
+    drawn = [x for r in rollouts for x in r.log_probs]
+    return {
+        "reward": sum(r.reward for r in rollouts) / len(rollouts),
+        "tokens": sum(len(r.ids) for r in rollouts) / len(rollouts),
+        "surprise_nats": -sum(drawn) / max(1, len(drawn)),
+    }
 
 
 def _gathered(drawn: list[list[Decoded]], total: int, site: Site) -> list[list[Decoded]]:

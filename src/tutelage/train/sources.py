@@ -103,6 +103,19 @@ class Rollout:
 Edit = Callable[[Sequence[Rollout]], Sequence[Rollout]]
 """Replace, splice or repair: as many rollouts out as in, in order."""
 Reward = Callable[[Sequence[Rollout]], Sequence[float]]
+Facts = Mapping[str, float | Sequence[float]]
+"""One number per id of a rollout, or one for all of them, by name."""
+Marks = Callable[[Sequence[Rollout]], Sequence[Facts]]
+"""Facts of the rollouts of one prompt, edited and rewarded, for terms that charge marked tokens only."""
+
+
+@runtime_checkable
+class Live(Protocol):
+    """A hook of a source that looks at the live student or at further models: the description of one, opened when the fit starts."""
+
+    def describe(self) -> Any: ...
+
+    def open(self, site: Site) -> Callable[..., Any]: ...
 
 
 class OnPolicy:
@@ -117,13 +130,14 @@ class OnPolicy:
         temperature: float = 1.0,
         top_p: float = 1.0,
         stop: Sequence[str] = (),
-        edit: Edit | None = None,
-        reward: Reward | None = None,
+        edit: Edit | Live | None = None,
+        reward: Reward | Live | None = None,
+        marks: Marks | Live | None = None,
         advantage: str = "group",
         reuse: int = 1,
     ) -> None:
         """`advantage`: `group` (over the group's standard deviation), `group_mean`, `leave_one_out`, or the plain `reward`.
-        `reuse`: windows that are made of the same rollouts one after another."""
+        `marks` come after the rewards, prompt by prompt. `reuse`: windows that are made of the same rollouts one after another."""
         if advantage not in _ADVANTAGES:
             raise SettingsError("on-policy source has no such advantage", got=advantage, fix=did_you_mean(advantage, _ADVANTAGES))
         if max_tokens < 1 or samples < 1 or reuse < 1:
@@ -136,7 +150,7 @@ class OnPolicy:
             raise SettingsError("several samples at temperature 0 are all the same", got=f"samples={samples}", fix="set a temperature")
         self.prompts, self.max_tokens, self.samples = tuple(prompts), max_tokens, samples
         self.temperature, self.top_p, self.stop = temperature, top_p, tuple(stop)
-        self.edit, self.reward, self.advantage, self.reuse = edit, reward, advantage, reuse
+        self.edit, self.reward, self.marks, self.advantage, self.reuse = edit, reward, marks, advantage, reuse
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -148,6 +162,7 @@ class OnPolicy:
             "reward": identity_of(self.reward),
             "advantage": self.advantage,
             "reuse": self.reuse,
+            **({"marks": identity_of(self.marks)} if self.marks is not None else {}),  # so that fits without any keep their keys
         }
 
     def open(self, site: Site) -> Drawing:

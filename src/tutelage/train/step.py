@@ -37,7 +37,7 @@ class Charge(nn.Module):
         self.own = nn.ParameterDict()
         for own in term.own:
             rows, columns = (int(n) if n.isdigit() else sizes(n) for n in (own.rows, own.columns))
-            self.own[own.name] = nn.Parameter(torch.randn(rows, columns).to(device) / rows**0.5)
+            self.own[own.name] = nn.Parameter(own.start * torch.randn(rows, columns).to(device) / rows**0.5)
 
     def values(self, *quantities: Tensor) -> Tensor:
         """One value per grain."""
@@ -74,6 +74,13 @@ class Measured:
     def log_probs(self) -> Tensor:
         hidden, head = self.network.projected(self.hidden, None)
         return label_log_probs(hidden, head, self.batch.labels, tile_bytes=self.tile_bytes)
+
+    @cached_property
+    def shared_labels(self) -> Tensor:
+        shared = self.oracle.shared if self.oracle is not None else None
+        if shared is None or shared.ids is None:
+            return self.batch.labels
+        return torch.searchsorted(torch.tensor(shared.ids, device=self.batch.device), self.batch.labels)
 
     @cached_property
     def reference_log_probs(self) -> Tensor:
@@ -142,6 +149,7 @@ def _crossed(one: Row, other: Row) -> Row:
 
 _FINDERS: Mapping[str, Callable[[Measured], Tensor]] = {
     "labels": lambda m: m.batch.labels,
+    "shared_labels": lambda m: m.shared_labels,
     "log_probs": lambda m: m.log_probs,
     "reference_log_probs": lambda m: m.reference_log_probs,
     "hidden": lambda m: m.wide_hidden,
@@ -173,16 +181,30 @@ _FINDERS: Mapping[str, Callable[[Measured], Tensor]] = {
 }
 
 
+def _with_the_one_before(states: Tensor) -> Tensor:
+    """(tokens, 2, width): each charged token's state behind that of the charged token before it. The first of a row stands behind another
+    row's last; no mark of neighbours is on it."""
+    return torch.stack([states.roll(1, 0), states], 1)
+
+
+_VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = {"logits": lambda states: states, "neighbour_logits": _with_the_one_before}
+"""What a term that takes logits tile by tile looks at, made of the charged tokens' states."""
+
+
 def values(charge: Charge, measured: Measured) -> Tensor:
     """One value per grain of the term. Whoever takes logits gets them tile by tile."""
     takes = charge.term.takes
-    if takes[0] != "logits":
+    view = _VIEWS.get(takes[0])
+    if view is None:
         return charge.values(*[measured.get(name) for name in takes])
     shared = measured.oracle.shared if measured.oracle is not None else None
     hidden, head = measured.network.projected(measured.hidden, shared)
-    teacher = measured.teacher() if "teacher_logits" in takes else None
-    extras = [measured.get(name) for name in takes[1:] if name != "teacher_logits"]
-    return by_tile(charge.values, hidden, head, teacher, extras, tile_bytes=measured.tile_bytes)
+    teacher, extras = None, takes[1:]
+    if f"teacher_{takes[0]}" in extras:
+        states, theirs = measured.teacher()
+        teacher = view(states), theirs
+    others = [measured.get(name) for name in extras if name != f"teacher_{takes[0]}"]
+    return by_tile(charge.values, view(hidden), head, teacher, others, own=list(charge.own.values()), tile_bytes=measured.tile_bytes)
 
 
 def total(charges: list[Charge], measured: Measured, counts: Mapping[int, float], progress: float) -> tuple[Tensor | None, list[float]]:

@@ -90,7 +90,7 @@ class Teacher:
     """
 
     __slots__ = ("asked", "ref")
-    offers = frozenset({"teacher_logits", "teacher_hidden", "teacher_log_probs"})
+    offers = frozenset({"teacher_logits", "teacher_neighbour_logits", "teacher_hidden", "teacher_log_probs"})
 
     def __init__(self, model: Any, *, asked: Asking | None = None) -> None:
         self.ref, self.asked = _needed(model), asked

@@ -33,7 +33,7 @@ class Row:
     prompt: str = ""
     """Id of the prompt, by which a target that asks otherwise finds what to ask."""
     facts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """One number per charged token by name: behaviour log-probabilities, advantages."""
+    """One number per charged token by name: behaviour log-probabilities, advantages, marks."""
 
     @property
     def span_total(self) -> float:
@@ -58,6 +58,8 @@ class Window:
     """The groups of one optimiser step."""
 
     groups: tuple[Group, ...]
+    told: Mapping[str, float] = field(default_factory=dict)
+    """What the source says about it, for the log: means of the rollouts' reward, length and surprise."""
 
     @property
     def rows(self) -> Iterator[Row]:
@@ -77,8 +79,16 @@ def count(term: Term, groups: Sequence[Group]) -> float:
         return float(len(groups))
     rows = [r for g in groups for r in g.rows if not term.over or r.role == term.over]
     if term.unit == "sequence":
-        return sum(abs(r.weight) for r in rows if r.charged or term.grain == "sequence")
-    return sum(abs(r.weight) * sum(abs(s) for s in r.spans) for r in rows)
+        return sum(abs(r.weight) for r in rows if term.grain == "sequence" or any(charges(r, term)))
+    return sum(abs(r.weight) * sum(abs(s) for s in charges(r, term)) for r in rows)
+
+
+def charges(row: Row, term: Term) -> tuple[float, ...]:
+    """The weight of each charged token of the row under this term: its span's, times its mark where the term asks for one. A row without
+    marks is not charged by such a term."""
+    if not term.where:
+        return row.spans
+    return tuple(s * m for s, m in zip(row.spans, row.facts.get(term.where, (0.0,) * len(row.spans)), strict=True))
 
 
 def split(groups: Sequence[Group], objective: Objective, micro_tokens: int, *, padded: bool) -> list[list[Group]]:
