@@ -113,7 +113,9 @@ def compare(function: Callable[..., Tensor], twin: Callable[..., Tensor], traine
         assert float((value - exact).abs().max()) <= bar * max(1.0, float(exact.abs().max()))
         for place, (slope, right) in enumerate(zip(slopes, wanted, strict=True)):
             limit = FP32_OWN if place and kind == torch.float32 else bar
-            assert float((slope - right).norm()) <= limit * max(float(right.norm()), 1e-3)
+            # A slope of a divergence is of the size of p - q; far below that, what is left of it in float32 is rounding.
+            least = 0.05 if kind == torch.float32 else 1e-3
+            assert float((slope - right).norm()) <= limit * max(float(right.norm()), least)
 
 
 @settings(max_examples=15, deadline=None)

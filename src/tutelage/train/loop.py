@@ -232,7 +232,6 @@ class _Run:
             "lr": self.settings.lr * rate,
             "gradient_norm": norm,
             "tokens": window.tokens,
-            "told": dict(window.told),
         }
 
     def _charge(self, groups: Sequence[Group], progress: float, *, learn: bool = True) -> list[float]:

@@ -39,15 +39,14 @@ class OnPolicyFeed:
         self.total = site.settings.steps or per_epoch * site.settings.epochs * source.reuse
         self._batch, self._taken, self._windows, self._left = batch, 0, 0, 0
         self._current: Window | None = None
-        self._told: dict[str, float] = {}
+        self._told: list[dict[str, float]] = site.told.setdefault("rollouts", [])
         self._edit, self._reward, self._marks = (_opened(hook, site) for hook in (source.edit, source.reward, source.marks))
 
     def next(self) -> Window | None:
         if self._windows >= self.total:
             return None
         if self._left == 0:
-            groups = tuple(self.draw(self._batch))
-            self._current, self._left = Window(groups=groups, told=self._told), self._source.reuse
+            self._current, self._left = Window(groups=tuple(self.draw(self._batch))), self._source.reuse
         self._windows += 1
         self._left -= 1
         return self._current
@@ -60,7 +59,7 @@ class OnPolicyFeed:
             self._group(first + i, place, drawn) for i, (place, drawn) in enumerate(zip(places, self._decoded(places, first), strict=True))
         ]
         edited = self._edited(groups)
-        self._told = _means([r for rollouts in edited for r in rollouts])
+        self._told.append(_means([r for rollouts in edited for r in rollouts]))
         return [g for g in (self._rows(rollouts) for rollouts in edited) if g is not None]
 
     def _place(self, taken: int) -> int:
@@ -178,12 +177,13 @@ class OnPolicyFeed:
 
     def state(self) -> dict[str, Any]:
         current = [encode_group(g) for g in self._current.groups] if self._current is not None and self._left else None
-        return {"taken": self._taken, "windows": self._windows, "left": self._left, "current": current, "told": self._told}
+        return {"taken": self._taken, "windows": self._windows, "left": self._left, "current": current, "told": list(self._told)}
 
     def restore(self, state: dict[str, Any]) -> None:
         self._taken, self._windows, self._left = state["taken"], state["windows"], state["left"]
         if state["current"] is not None:
-            self._current = Window(groups=tuple(decode_group(g) for g in state["current"]), told=state["told"])
+            self._current = Window(groups=tuple(decode_group(g) for g in state["current"]))
+        self._told[:] = state["told"]
 
 
 def _opened(hook: Any, site: Site) -> Any:
@@ -193,14 +193,12 @@ def _opened(hook: Any, site: Site) -> Any:
 
 
 def _means(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """What the log says of rollouts: mean reward, tokens, and surprise (minus the mean log-probability of their tokens when they were
-    drawn, an estimate of the policy's entropy)."""
-    if not rollouts:
-        return {}
+    """What the fit's record says of the rollouts of one draw: mean reward, tokens, and surprise (minus the mean log-probability of their
+    tokens when they were drawn, an estimate of the policy's entropy)."""
     drawn = [x for r in rollouts for x in r.log_probs]
     return {
-        "reward": sum(r.reward for r in rollouts) / len(rollouts),
-        "tokens": sum(len(r.ids) for r in rollouts) / len(rollouts),
+        "reward": sum(r.reward for r in rollouts) / max(1, len(rollouts)),
+        "tokens": sum(len(r.ids) for r in rollouts) / max(1, len(rollouts)),
         "surprise_nats": -sum(drawn) / max(1, len(drawn)),
     }
 

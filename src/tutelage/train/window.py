@@ -58,8 +58,6 @@ class Window:
     """The groups of one optimiser step."""
 
     groups: tuple[Group, ...]
-    told: Mapping[str, float] = field(default_factory=dict)
-    """What the source says about it, for the log: means of the rollouts' reward, length and surprise."""
 
     @property
     def rows(self) -> Iterator[Row]:
