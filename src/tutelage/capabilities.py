@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from tutelage.errors import SettingsError
 from tutelage.records import Prompt
 
-CAPABILITIES = ("generate", "score", "embed", "classify", "train")
+CAPABILITIES = ("generate", "score", "embed", "classify", "reward", "train")
 """The words used in cards and errors. `train` means: weights within reach of `tutelage.train`."""
 
 
@@ -111,6 +111,14 @@ class Embeds(Protocol):
 class Classifies(Protocol):
     def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """For each text, in order, the probability of every class in the order of `ModelFacts.labels`; they add up to 1."""
+        ...
+
+
+@runtime_checkable
+class Rewards(Protocol):
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
+        """For each (prompt, completion) pair, in order, how good the completion is: a number without unit or bounds, for comparing
+        completions of one prompt. None where the pair is longer than the model's context."""
         ...
 
 

@@ -47,6 +47,7 @@ class Model(Protocol):
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]: ...
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]: ...
     def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]: ...
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]: ...
 
 
 OpenRole = Callable[[str, ModelRef, ModelFacts], Model]
@@ -89,6 +90,10 @@ class Role:
         self._need("classify")
         return self._model.classify(texts)
 
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
+        self._need("reward")
+        return self._model.reward(prompts, completions)
+
     def _need(self, capability: str) -> None:
         if capability not in self.facts.capabilities:
             raise CapabilityError(
@@ -108,12 +113,17 @@ def _fit_summary(record: Path) -> dict[str, Any]:
     return summary
 
 
-def _facts_after(facts: ModelFacts, settings: FitSettings) -> ModelFacts:
-    """Of the model that a fit leaves: a class head takes the place of what was there."""
+def facts_after(facts: ModelFacts, objective: Any, settings: FitSettings) -> ModelFacts:
+    """Of the model that a fit leaves: a class head takes the place of what was there, a reward head of a term's own stands beside it."""
+    if settings.head == "lm":
+        from tutelage.engine.digest import REWARD_HEAD  # here, so that showing a recipe need not import it
+
+        rates = any(own.name == REWARD_HEAD for term in objective.terms for own in term.own)
+        return replace(facts, capabilities=facts.capabilities - {"reward"} | ({"reward"} if rates else set()))
     if settings.head != "class":
         return facts
     labels = settings.labels or tuple(f"LABEL_{i}" for i in range(settings.outputs))
-    able = {"embed", "train"} | ({"classify"} if len(labels) > 1 else set())
+    able = {"embed", "train", "classify" if len(labels) > 1 else "reward"}
     return replace(facts, capabilities=frozenset(able), labels=labels)
 
 
@@ -285,7 +295,7 @@ class Lab:
                 if k in summary
             },
         )
-        return self.role(role, ref, _facts_after(model.facts, settings))
+        return self.role(role, ref, facts_after(model.facts, objective, settings))
 
     def told(self, model: Role) -> Mapping[str, Any]:
         """What the source of the fit that made this model found out on the way, such as the weights of its domains. Empty for a model
@@ -298,13 +308,19 @@ class Lab:
     def evaluate(self, name: str, model: Role, *, shots: Sequence[int] = (0,), max_tokens: int) -> list[Scorecard]:
         """Score a model on the test problems, once per number of shots. Nothing else reads them. A classifier is asked for its likeliest
         label; it takes no shots and no tokens."""
-        cards = []
-        for k in shots:
-            card = self._card(name, model, k, max_tokens)
-            cards.append(card)
-            self._journal.event("scorecard", **{k: v for k, v in asdict(card).items() if k not in ("items", "scores", "origin")})
-        self._scorecards.extend(cards)
-        return cards
+        return [self._told(self._card(name, model, k, max_tokens)) for k in shots]
+
+    def evaluate_reward(self, name: str, model: Role, rate: Callable[[Sequence[Prompt], Sequence[str]], list[float | None]]) -> Scorecard:
+        """Pair accuracy of `rate`, which rests on `model`, on the marked solutions of the test problems. Nothing else reads them."""
+        from tutelage.evaluate import evaluate_reward
+
+        about = {"model_id": model.id, "seed": self.seed, "arm": self.arm}
+        return self._told(evaluate_reward(rate, name=name, task=self.task, problems=self._test, wording=model.wording, **about))
+
+    def _told(self, card: Scorecard) -> Scorecard:
+        self._journal.event("scorecard", **{k: v for k, v in asdict(card).items() if k not in ("items", "scores", "origin")})
+        self._scorecards.append(card)
+        return card
 
     def _card(self, name: str, model: Role, shots: int, max_tokens: int) -> Scorecard:
         from tutelage.evaluate import evaluate, evaluate_classifier  # here, so that showing a recipe need not import it

@@ -14,10 +14,12 @@ from tutelage.generate.questions import draft_by_skill
 from tutelage.generate.solutions import solve
 from tutelage.lab import Lab, Role
 from tutelage.objectives import cross_entropy
+from tutelage.prompts.critics import follows_instructions
 from tutelage.prompts.technique import Technique
 from tutelage.prompts.techniques import GENERAL
 from tutelage.records import Example, Feedback, Origin, Problem, Prompt, Solution
 from tutelage.select.probes import discriminating_probes
+from tutelage.select.rewarded import Marked, carries_solutions, given_solutions
 from tutelage.signals.one_shot import one_shot
 from tutelage.signals.responses import responses
 from tutelage.tasks.task import by_skill
@@ -226,6 +228,27 @@ def sampled_solutions(
             dropped["more than needed"] += len(ranked) - len(mine)
     lab.tally(name, asked=asked, parsed=parsed, kept=len(kept), dropped=dropped)
     return lab.keep(name, kept)
+
+
+def marked_solutions(
+    lab: Lab, writer: Role, problems: Sequence[Problem], *, n: int, temperature: float, max_tokens: int, name: str
+) -> list[Marked]:
+    """The marked solutions that the problems carry; where they carry none, `n` draws of the writer for each with the verifier's marks,
+    plainly asked, or under the task's first technique where the writer follows no instructions. Unparsed ones are left out."""
+    if carries_solutions(problems):
+        kept = given_solutions(problems, step=name)
+        asked = len(kept)
+    else:
+        technique, dialect = techniques(lab, 1)[0], writer.wording.dialect
+        plain = follows_instructions(dialect)
+        render = writer.wording.plain if plain else writer.wording.technique(technique.name, technique.instruction)
+        sampling = lab.sampling(name, max_tokens=max_tokens, temperature=temperature, n=n, stop=dialect.solution_stop)
+        drawn = solve(writer, problems, render=render, verify=lab.task.verify, sampling=sampling, model_id=writer.id, step=name)
+        verdicts = [lab.task.verify(x.problem, x.text) for x in drawn]
+        kept, asked = [(x, v.right) for x, v in zip(drawn, verdicts, strict=True) if v.parsed and x.text], len(drawn)
+    dropped = {"unparsed": asked - len(kept)} if len(kept) < asked else {}
+    lab.tally(name, asked=asked, parsed=len(kept), kept=len(kept), dropped=dropped)
+    return kept
 
 
 def bare_answers(lab: Lab, solutions: Sequence[Solution]) -> list[Solution]:

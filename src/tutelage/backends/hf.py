@@ -13,8 +13,8 @@ import torch
 
 from tutelage.capabilities import Completion, Sampling, TokenScores
 from tutelage.engine.decode import Decoded, generate_ids, score_ids
-from tutelage.engine.digest import facts_of
-from tutelage.engine.embedding import classify_ids, embed_ids
+from tutelage.engine.digest import OWN_FILE, facts_of, reward_head_of
+from tutelage.engine.embedding import classify_ids, embed_ids, reward_ids
 from tutelage.engine.loading import OpenModel, open_model
 from tutelage.engine.stopping import StopTexts
 from tutelage.errors import DataError, SettingsError
@@ -23,8 +23,9 @@ from tutelage.records import Prompt
 
 def open_folder(
     path: str | Path, *, device: str = "auto", dtype: str = "auto", threads: int | None = None, share: bool | None = None
-) -> HFBackend | HFClassifier | HFEncoder:
-    """The model in a checkpoint or adapter folder. A model that can only embed has only `embed`, a classifier `classify` too.
+) -> HFBackend | HFEncoder:
+    """The model in a checkpoint or adapter folder. A model that can only embed has only `embed`, a classifier `classify` too, a reward
+    model `reward`.
 
     `threads`: torch threads of this process from now on. `share`: False answers every request alone (to compare; the answers are equal).
     """
@@ -37,8 +38,8 @@ def open_folder(
     if "classify" in facts.capabilities:
         return HFClassifier(opened, facts.context_tokens)
     if "generate" not in facts.capabilities:
-        return HFEncoder(opened, facts.context_tokens)
-    return HFBackend(opened, facts.context_tokens, share=share)
+        return (HFReward if "reward" in facts.capabilities else HFEncoder)(opened, facts.context_tokens)
+    return (HFCritic if "reward" in facts.capabilities else HFBackend)(opened, facts.context_tokens, share=share)
 
 
 class HFEncoder:
@@ -76,6 +77,14 @@ class HFClassifier(HFEncoder):
         """What is too long loses the tokens before its last one, which marks the end."""
         limit = self._context
         return ids if limit is None or len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
+
+
+class HFReward(HFEncoder):
+    """A model under a class head of one output."""
+
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
+        """The output behind the completion's last token and the end of text, as Bradley-Terry trains it."""
+        return _rewards(self._opened, self._context, prompts, completions)
 
 
 class HFBackend(HFEncoder):
@@ -171,3 +180,31 @@ class HFBackend(HFEncoder):
     def model(self) -> Any:
         """The open model, for those who need more than texts."""
         return self._opened
+
+
+class HFCritic(HFBackend):
+    """A causal language model with a reward head beside its weights: it writes a critique, and rates what it has read."""
+
+    def __init__(self, opened: OpenModel, context_tokens: int | None, *, share: bool | None = None) -> None:
+        from safetensors.torch import load_file
+
+        super().__init__(opened, context_tokens, share=share)
+        name = reward_head_of(opened.folder)
+        assert name is not None
+        self._head = load_file(opened.folder.path / OWN_FILE)[name].float()
+
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
+        """The head on the state at the end of text behind the completion, which is the critique."""
+        return _rewards(self._opened, self._context, prompts, completions, head=self._head)
+
+
+def _rewards(
+    opened: OpenModel, context: int | None, prompts: Sequence[Prompt], completions: Sequence[str], *, head: torch.Tensor | None = None
+) -> list[float | None]:
+    """Nothing is cut: a reward of half a text would be that of another one."""
+    rendering = opened.rendering
+    ends = rendering.many_completion_ids(list(completions))
+    rows = [[*asked, *end] for asked, end in zip(rendering.many_prompt_ids(list(prompts)), ends, strict=True)]
+    fit = [i for i, row in enumerate(rows) if row and (context is None or len(row) <= context)]
+    found = dict(zip(fit, reward_ids(opened.module, [rows[i] for i in fit], head=head), strict=True))
+    return [found.get(i) for i in range(len(rows))]

@@ -32,7 +32,7 @@ from tutelage.backends.answers import (
 from tutelage.backends.asks import AnswersEach, Ask, Draw, Place, Rate
 from tutelage.backends.bounds import FRAME_TOKENS, most_prompt_tokens, most_tokens
 from tutelage.backends.pump import Pump
-from tutelage.capabilities import Classifies, Completion, Embeds, Generates, Sampling, Scores, TokenScores
+from tutelage.capabilities import Classifies, Completion, Embeds, Generates, Rewards, Sampling, Scores, TokenScores
 from tutelage.errors import CapabilityError, InternalError, SettingsError
 from tutelage.hashing import digest
 from tutelage.journal.amounts import Usage, priced, total
@@ -70,7 +70,7 @@ class _Work:
 
 
 class Cached:
-    """`generate`, `score`, `embed` and `classify` through the call cache and the ledger, for one role in one arm."""
+    """`generate`, `score`, `embed`, `classify` and `reward` through the call cache and the ledger, for one role in one arm."""
 
     def __init__(
         self,
@@ -204,20 +204,38 @@ class Cached:
     def classify(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """As the back end's; one classified text is one call. Endpoints have no class heads."""
 
-        def compute(start: int, end: int) -> list[Answer]:
-            model = self._needs(Classifies, "classify")
-            return [vector_json(v) for v in model.classify(texts[start:end])]
+        def ask(model: Any, start: int, end: int) -> list[tuple[float, ...]]:
+            return model.classify(texts[start:end])
+
+        return self._vectors("classify", Classifies, [{"text": text} for text in texts], [(None, text) for text in texts], ask)
+
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
+        """As the back end's; one rated completion is one call. Endpoints have no reward heads."""
+
+        def ask(model: Any, start: int, end: int) -> list[tuple[float, ...]]:
+            found = model.reward(prompts[start:end], completions[start:end])
+            return [() if value is None else (value,) for value in found]
+
+        pairs = list(zip(prompts, completions, strict=True))
+        bodies = [{"prompt": prompt_json(prompt), "text": text} for prompt, text in pairs]
+        return [row[0] if row else None for row in self._vectors("reward", Rewards, bodies, pairs, ask)]
+
+    def _vectors(
+        self, verb: str, capability: Any, bodies: Sequence[Call], texts: Sequence[tuple[Prompt | None, str]],
+        ask: Callable[[Any, int, int], list[tuple[float, ...]]],
+    ) -> list[tuple[float, ...]]:  # fmt: skip
+        """One vector of numbers per body, from a model of this process."""
 
         def jobs(missing: Sequence[int], backend: AnswersEach) -> Iterator[tuple[Place, tuple[int, ...]]]:
-            raise InternalError("an endpoint was asked to classify", got=self.ref.name)
+            raise InternalError(f"an endpoint was asked to {verb}", got=self.ref.name)
 
         rows: list[tuple[float, ...]] = self._answers(
             _Work(
-                count=len(texts),
-                call=lambda i: self._call("classify", {"text": texts[i]}),
-                worst=lambda i: self.worst(None, 0, texts[i]),
+                count=len(bodies),
+                call=lambda i: self._call(verb, bodies[i]),
+                worst=lambda i: self.worst(texts[i][0], 0, texts[i][1]),
                 decode=vector_from,
-                compute=compute,
+                compute=lambda start, end: [vector_json(v) for v in ask(self._needs(capability, verb), start, end)],
                 jobs=jobs,
                 per_chunk=self._chunk,
             )

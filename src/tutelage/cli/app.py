@@ -15,6 +15,7 @@ from tutelage.cli.cache import cache
 from tutelage.cli.compare import compare
 from tutelage.cli.options import Json, names_a_request, print_json
 from tutelage.cli.reproduce import reproduce
+from tutelage.cli.score import score
 from tutelage.errors import BudgetExhausted, SettingsError, TutelageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ INTERRUPTED = 130
 app.add_typer(cache, name="cache")
 app.command()(compare)
 app.command()(reproduce)
+app.command()(score)
 
 
 @app.callback()

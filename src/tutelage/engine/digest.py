@@ -39,6 +39,10 @@ _SAVED_BY_CHANCE = ("is_local", "local_files_only", "name_or_path", "tokenizer_f
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
 
 ADAPTER_CONFIG = "adapter_config.json"
+OWN_FILE = "terms.safetensors"
+"""Beside weights that a fit wrote: the parameters that its terms owned, as `term.parameter`."""
+REWARD_HEAD = "reward_head"
+"""The parameter that rates what a language model has read, a matrix of (width, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +171,21 @@ def digest_of(folder: CheckpointFolder) -> str:
         "tokenizer": {name: _tokenizer_part(tokenizer / name) for name in TOKENIZER_FILES if (tokenizer / name).is_file()},
         "ends": sorted(stop_ids_of(folder)),
     }
+    if reward_head_of(folder) is not None:
+        parts["reward head"] = _file_hash(folder.path / OWN_FILE)
     if folder.base is not None:
         parts["base"] = digest_of(folder.base)
         parts["adapter"] = _without(folder.adapter or {}, ("base_model_name_or_path", "revision"))
     return content_id(parts)
+
+
+def reward_head_of(folder: CheckpointFolder) -> str | None:
+    """Under which name a reward head lies in the folder's `OWN_FILE`; None where there is none. Other parameters of terms are left over
+    from training and answer nothing."""
+    file = folder.path / OWN_FILE
+    if not file.is_file():
+        return None
+    return next((name for name, _, _ in tensor_headers(file) if name.rpartition(".")[2] == REWARD_HEAD), None)
 
 
 def stop_ids_of(folder: CheckpointFolder) -> frozenset[int]:
@@ -197,7 +212,7 @@ def facts_of(folder: CheckpointFolder) -> ModelFacts:
     own = _table(config, "tutelage")
     labels, template = _labels(folder, family), _template_hash(folder.tokenizer_path)
     return ModelFacts(
-        capabilities=_capabilities(family, labels),
+        capabilities=_capabilities(family, labels, headed=reward_head_of(folder) is not None),
         parameters=sum(_parameters(p) for p in folder.weights) + (sum(_parameters(p) for p in folder.base.weights) if folder.base else 0),
         context_tokens=context,
         family=family,
@@ -209,11 +224,13 @@ def facts_of(folder: CheckpointFolder) -> ModelFacts:
     )
 
 
-def _capabilities(family: str, labels: Sequence[str]) -> frozenset[str]:
-    """A classifier of one output rates texts (a reward model); it has no classes to choose among."""
+def _capabilities(family: str, labels: Sequence[str], *, headed: bool) -> frozenset[str]:
+    """A classifier of one output rates texts (a reward model); it has no classes to choose among. A language model rates them where a
+    reward head lies beside its weights."""
     if is_causal(family):
-        return frozenset({"generate", "score", "embed", "train"})
-    return frozenset({"embed", "train"} | ({"classify"} if len(labels) > 1 else set()))
+        return frozenset({"generate", "score", "embed", "train"} | ({"reward"} if headed else set()))
+    able = {"reward"} if len(labels) == 1 else {"classify"} if labels else set[str]()
+    return frozenset({"embed", "train"} | able)
 
 
 def _labels(folder: CheckpointFolder, family: str) -> tuple[str, ...]:

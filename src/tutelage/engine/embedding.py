@@ -1,4 +1,4 @@
-"""Texts as vectors: the mean of the last layer's states over the tokens of a text, or the probabilities of a class head."""
+"""Texts as vectors: the mean of the last layer's states over the tokens of a text, the probabilities of a class head, or a reward."""
 
 from __future__ import annotations
 
@@ -19,6 +19,22 @@ def classify_ids(module: Any, texts: Sequence[Sequence[int]]) -> list[tuple[floa
         return module(input_ids=rows).logits.float().softmax(-1)
 
     return _by_length(module, texts, ask)
+
+
+@torch.no_grad()
+def reward_ids(module: Any, texts: Sequence[Sequence[int]], *, head: Tensor | None = None) -> list[float]:
+    """The reward of each text, in order: the one output of a class head, or (width, 1) `head` on the last layer's state at the text's last
+    token. Equal texts are read once."""
+
+    def by_class(rows: Tensor) -> Tensor:
+        return module(input_ids=rows).logits.float()
+
+    def by_head(rows: Tensor) -> Tensor:
+        core = module.get_base_model() if hasattr(module, "get_base_model") else module
+        assert head is not None
+        return core.base_model(input_ids=rows).last_hidden_state[:, -1].float() @ head.to(rows.device)
+
+    return [row[0] for row in _by_length(module, texts, by_class if head is None else by_head)]
 
 
 @torch.no_grad()

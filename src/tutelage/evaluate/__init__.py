@@ -1,6 +1,7 @@
 """(model, task) -> Scorecard: the only reader of test problems."""
 
 from tutelage.evaluate.classify import evaluate_classifier
+from tutelage.evaluate.rewards import evaluate_reward
 from tutelage.evaluate.score import evaluate
 
-__all__ = ["evaluate", "evaluate_classifier"]
+__all__ = ["evaluate", "evaluate_classifier", "evaluate_reward"]

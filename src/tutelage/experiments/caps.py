@@ -21,11 +21,12 @@ class Bounded(Protocol):
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]: ...
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[TokenScores]: ...
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]: ...
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]: ...
     def worst(self, prompt: Prompt | None, max_tokens: int, text: str = "") -> Usage: ...
 
 
 class Capped:
-    """`generate`, `score` and `embed` of a model, within what is left of the cap of its arm. Roles of one arm share the cap."""
+    """`generate`, `score`, `embed` and `reward` of a model, within what is left of the cap of its arm. Roles of one arm share the cap."""
 
     def __init__(self, model: Bounded, *, cap: Budget, ledger: Ledger, role: str, arm: str) -> None:
         self._model = model
@@ -45,6 +46,10 @@ class Capped:
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         worst = [self._model.worst(None, 0, text) for text in texts]
         return self._within(worst, lambda start, end: self._model.embed(texts[start:end]))
+
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
+        worst = [self._model.worst(p, 0, text) for p, text in zip(prompts, completions, strict=True)]
+        return self._within(worst, lambda start, end: self._model.reward(prompts[start:end], completions[start:end]))
 
     def _within(self, worst: Sequence[Usage], ask: Any) -> list[Any]:
         """All answers, asked for in pieces that fit at their worst; what they really took decides how large the next piece is."""

@@ -23,8 +23,8 @@ from tutelage.errors import QualityGate
 from tutelage.experiments.request import Request
 from tutelage.hashing import content_id
 from tutelage.journal.folder import ArmJournal
-from tutelage.journal.prices import Price, in_words, usd_range
-from tutelage.lab import Lab
+from tutelage.journal.prices import FREE, Price, in_words, usd_range
+from tutelage.lab import Lab, facts_after
 from tutelage.prompts import questions, solve
 from tutelage.records import ModelRef, Problem, Prompt, Scorecard, Verdict
 from tutelage.seeds import stream
@@ -138,6 +138,12 @@ class _Example:
         classes = max(2, len(self._task.labels))
         return [(1.0 / classes,) * classes for _ in texts]
 
+    def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
+        """Of no meaning; different for different completions."""
+        for prompt, text in zip(prompts, completions, strict=True):
+            self._count.add(content_id([self._ref.id, "reward", prompt.id, text]), _tokens(prompt.text) + _tokens(text), 0)
+        return [self._noise.random() for _ in prompts]
+
     def _answer(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
         key = content_id([self._ref.id, prompt.id, sampling.max_tokens, sampling.temperature, sampling.seed, index])
         self._count.add(key, _tokens(prompt.text), sampling.max_tokens)
@@ -184,7 +190,7 @@ def plan_request(request: Request) -> Plan:
                     calls=_range(a.calls, b.calls),
                     prompt_tokens=_range(a.prompt, b.prompt),
                     completion_tokens=(min(a.short, b.short), max(a.long, b.long)),
-                    usd=_usd(prices[role], _range(a.prompt, b.prompt), (min(a.short, b.short), max(a.long, b.long))),
+                    usd=_usd(prices.get(role, FREE), _range(a.prompt, b.prompt), (min(a.short, b.short), max(a.long, b.long))),
                     fits=max(a.fits, b.fits),
                     examples=_range(a.examples, b.examples),
                 )
@@ -297,7 +303,7 @@ class _PlanLab(Lab):
         count.fits += 1
         count.examples += len(getattr(source, "records", ()))
         ref = replace(model.ref, digest=f"planned {role} {count.fits}")
-        return self.role(role, ref, model.facts)
+        return self.role(role, ref, facts_after(model.facts, objective, settings))
 
 
 def _tokens(text: str) -> int:

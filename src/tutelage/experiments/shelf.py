@@ -62,3 +62,6 @@ class _Shelved:
 
     def classify(self, texts: Any) -> Any:
         return self._shelf.model(self._ref).classify(texts)
+
+    def reward(self, prompts: Any, completions: Any) -> Any:
+        return self._shelf.model(self._ref).reward(prompts, completions)

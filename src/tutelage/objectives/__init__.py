@@ -224,15 +224,19 @@ def bradley_terry(*, centring: float = 0.0) -> Objective:
     return Objective(terms=(term,))
 
 
-def critique_bradley_terry(*, language: float = 1.0, centring: float = 0.0) -> Objective:
-    """A reward model that writes a critique first: Bradley-Terry on a head of its own after the critique, plus `language` times the
-    cross-entropy of the critique's tokens. Pairs carry `chosen_critique` and `rejected_critique` in their context."""
+def critique_bradley_terry(*, language: float | Ramp = 1.0, preference: float | Ramp = 1.0, centring: float = 0.0) -> Objective:
+    """A reward model that writes a critique first: `preference` times Bradley-Terry on a head of its own after the critique, plus
+    `language` times the cross-entropy of the critique's tokens. Pairs carry `chosen_critique` and `rejected_critique` in their context,
+    or come from `Compared`, each side a critique under its own prompt."""
     takes = ("chosen_hidden", "rejected_hidden", "margins")
     options = (("centring", centring),)
     own = (Own(name="reward_head", rows="hidden", columns="1"),)
     function = f"{_REWARDS}:headed_bradley_terry"
-    term = Term(name="critique_bradley_terry", function=function, takes=takes, grain="pair", unit="pair", options=options, own=own)
-    return Objective(terms=(term,)) + language * cross_entropy()
+    term = Term(
+        name="critique_bradley_terry", function=function, takes=takes, grain="pair", unit="pair", options=options, own=own,
+        weight=preference,
+    )  # fmt: skip
+    return Objective(terms=(term, replace(cross_entropy().terms[0], weight=language)))
 
 
 def classification() -> Objective:

@@ -18,6 +18,7 @@ __all__ = ["Task", "Technique", "Verify", "by_skill", "list_tasks", "open_task"]
 _FAMILIES = {
     "folds": "tutelage.tasks.folds",
     "gsm8k": "tutelage.tasks.gsm8k",
+    "gsm8k-marked": "tutelage.tasks.gsm8k_marked",
     "bbh": "tutelage.tasks.bbh",
     "bbhlike": "tutelage.tasks.bbhlike",
     "clinc150": "tutelage.tasks.clinc150",

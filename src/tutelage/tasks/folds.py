@@ -20,7 +20,7 @@ from tutelage.seeds import stream
 from tutelage.tasks.folds_documents import TEST_BUCKETS
 from tutelage.tasks.folds_inverse import invert
 from tutelage.tasks.folds_notations import notation_of
-from tutelage.tasks.folds_world import ARROW, SKILLS, TARGETS, bucket, draw_question, parse_question, style_of, write_steps
+from tutelage.tasks.folds_world import ARROW, SKILLS, TARGETS, bucket, draw_question, mark_steps, parse_question, style_of, write_steps
 from tutelage.tasks.folds_world import solve as solve_text
 from tutelage.tasks.options import Options
 from tutelage.tasks.splits import prove_disjoint
@@ -129,6 +129,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         templated=True,
         solve=solve,
         invert=invert,
+        criticise=criticise,
         style=notation_of if "before" in styles else style_of,
         dialects={"folds": skills[0]} if len(skills) == 1 else {},
         options=dict(options),
@@ -167,6 +168,11 @@ def solve(problem: Problem) -> str | None:
     if question is None or problem.skill not in ("", question.skill):
         return None
     return solve_text(problem.text)
+
+
+def criticise(problem: Problem, text: str) -> list[tuple[str, bool]] | None:
+    """Every step as it should be, then the answer, and whether the solution has it so."""
+    return mark_steps(problem.text, text)
 
 
 def verify(problem: Problem, text: str) -> Verdict:

@@ -315,6 +315,20 @@ def trace_errors(question: str, rationale: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
+def mark_steps(question: str, rationale: str) -> list[tuple[str, bool]] | None:
+    """The steps as they should be, then the answer, each with whether the solution has it so at that place. None for a malformed question,
+    and for a solution without steps."""
+    parts = parse_question(question)
+    body, arrow, answer = rationale.partition(ARROW)
+    written = [s.split() for s in body.split(";") if s.strip()]
+    if parts is None or not arrow or not written or any(len(s) != 3 for s in written):
+        return None
+    states = _states(parts)
+    right = [list(step) for step in zip(parts.days, parts.values, states, strict=True)]
+    marked = [(" ".join(step), place < len(written) and written[place] == step) for place, step in enumerate(right)]
+    return [*marked, (states[-1], answer.split() == [states[-1]])]
+
+
 def words() -> tuple[str, ...]:
     """Every word that the world's questions, solutions and prompts are made of, once, in a fixed order."""
     found: dict[str, None] = dict.fromkeys(("Q", "A", ":", "?", ";", ARROW, "say", "new"))

@@ -49,6 +49,9 @@ class Task:
     invert: Callable[[Problem], Problem | None] | None = field(default=None, repr=False)
     """The world's own way of turning a question round: the inverse question with its answer, which the question states; None for one that
     cannot be turned round."""
+    criticise: Callable[[Problem, str], list[tuple[str, bool]] | None] | None = field(default=None, repr=False)
+    """The world's own critic of a solution: steps, as written or as they should be, each with whether the solution is right there. None for
+    a text without steps."""
     style: Callable[[str], str] | None = field(default=None, repr=False)
     """Name of the way in which a rationale is written, where the world can tell; for the report's shares before and after alignment."""
     dialects: Mapping[str, str] = field(default_factory=dict)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from tutelage.train.compared import Compared
 from tutelage.train.revision import IN_SPAN, InSpans, Revised
-from tutelage.train.rewards import IMITATED, Checked, Near, where_none_is_right, where_wrong
+from tutelage.train.rewards import IMITATED, Checked, Near, Rated, where_none_is_right, where_wrong
 from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
 from tutelage.train.sources import Domains, Edit, Facts, Fixed, Live, Marks, Mixture, OnPolicy, Replay, Reward, Rollout, Selected, Source
 from tutelage.train.targets import Asking, Instead, Itself, Joined, Reference, Sampled, Targets, Teacher, TopK
@@ -18,6 +19,7 @@ __all__ = [
     "IN_SPAN",
     "Asking",
     "Checked",
+    "Compared",
     "Domains",
     "Edit",
     "Facts",
@@ -33,6 +35,7 @@ __all__ = [
     "Mixture",
     "Near",
     "OnPolicy",
+    "Rated",
     "Reference",
     "Replay",
     "Revised",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,6 +43,10 @@ class Site:
     """What a source found out on the way, as JSON by a name of its own: part of the fit's record."""
 
 
+MakeGroup = Callable[[Any, Site], Group | None]
+"""(record, site) -> its rows, or None where it cannot be trained on."""
+
+
 class Feed(Protocol):
     """Windows in order. `fixed` are the groups that are known before the first step, empty where they are made on the way."""
 
@@ -78,9 +82,11 @@ def _nothing_left(records: int, site: Site) -> DataError | QualityGate:
 class FixedFeed:
     """Shuffled epochs over records that are turned into rows once."""
 
-    def __init__(self, records: Sequence[Example | Pair | tuple[Example, ...]], site: Site, *, role: str = "") -> None:
-        """`role` is given to all rows, where there is one."""
-        self.fixed = [g for g in (group_of(r, site) for r in records) if g is not None]
+    def __init__(
+        self, records: Sequence[Example | Pair | tuple[Example, ...]], site: Site, *, role: str = "", make: MakeGroup | None = None
+    ) -> None:
+        """`role` is given to all rows, where there is one. `make` turns a record into its group, where `group_of` does not suffice."""
+        self.fixed = [g for g in ((make or group_of)(r, site) for r in records) if g is not None]
         if role:
             self.fixed = [replace(g, rows=tuple(replace(r, role=role) for r in g.rows)) for g in self.fixed]
         if not self.fixed:

@@ -21,6 +21,7 @@ from accelerate.utils import reduce as reduce_over_processes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tutelage.engine.digest import OWN_FILE
 from tutelage.engine.loading import OpenModel
 from tutelage.errors import DataError, OutsideError, SettingsError
 from tutelage.hashing import content_id
@@ -47,9 +48,6 @@ from tutelage.train.window import Group, Window, count, share, split
 
 Progress = Callable[[int, int, float], None]
 """(steps done, steps in all, loss of the step)"""
-
-OWN_FILE = "terms.safetensors"
-"""Beside the weights: the parameters that terms own, as `term.parameter`."""
 
 _EMPTY = "windows with nothing to learn"
 _NO_MEMORY = ("can't allocate memory", "out of memory")

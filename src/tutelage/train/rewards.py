@@ -1,13 +1,14 @@
-"""Rewards of rollouts, and marks that follow from them. Torch-free; what asks a model opens it when the fit starts."""
+"""Rewards of rollouts, by a verifier or a reward model, and marks that follow from them. Torch-free; what asks a model in training opens
+it when the fit starts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tutelage.errors import SettingsError
 from tutelage.hashing import content_id
-from tutelage.records import Problem, Verdict
+from tutelage.records import Problem, Prompt, Verdict
 from tutelage.train.sources import Facts, Reward, Rollout, identity_of
 from tutelage.train.targets import Asking, Sampled
 
@@ -65,3 +66,34 @@ def where_wrong(rollouts: Sequence[Rollout]) -> list[Facts]:
 def where_none_is_right(rollouts: Sequence[Rollout]) -> list[Facts]:
     """Imitate where no rollout of the prompt is right: a mask by group."""
     return [{IMITATED: float(all(r.reward < 1.0 for r in rollouts))}] * len(rollouts)
+
+
+class Rates(Protocol):
+    """What rates replies, such as a `signals.reward.RewardModel`."""
+
+    def rate(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float | None]: ...
+
+
+class Known(Rates, Protocol):
+    """One that has an identity for the key of a fit."""
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+class Rated:
+    """What a reward model says of each rollout's text under its prompt. A reply that it cannot rate (longer than its context) gets the
+    lowest reward of the call, so that running on never pays; `unrated` counts them."""
+
+    def __init__(self, rater: Known) -> None:
+        self._rater = rater
+        self.asked = self.unrated = 0
+
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[float]:
+        found = self._rater.rate([r.prompt for r in rollouts], [r.text for r in rollouts])
+        self.asked += len(found)
+        self.unrated += sum(value is None for value in found)
+        lowest = min((value for value in found if value is not None), default=0.0)
+        return [lowest if value is None else value for value in found]
+
+    def describe(self) -> dict[str, Any]:
+        return {"rated": self._rater.describe()}
