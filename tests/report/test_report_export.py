@@ -68,6 +68,34 @@ def test_data_student_and_cards(run_folder, tmp_path):
     assert "test questions (95 % interval " in body
 
 
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_reward_model_leaves_with_a_card_of_its_own(run_folder, tmp_path, writes):
+    import numpy as np
+
+    weights = run_folder / "fits" / "b2-key-judge"
+    weights.mkdir()
+    save_file({"w": np.zeros(3, dtype=np.float32)}, weights / "model.safetensors")
+    if writes:
+        save_file({"critique_bradley_terry.reward_head": np.zeros((3, 1), dtype=np.float32)}, weights / "terms.safetensors")
+    (weights / "fit.json").write_text("{}")
+    events = run_folder / "seeds" / "0" / "arte" / "events.jsonl"
+    lines = events.read_text().splitlines()
+    fit = {"event": "fit", "role": "judge", "step": "reward", "key": "b2-key-judge", "examples": 4}
+    note = {"event": "note", "name": "pair accuracy", "value": 0.875}
+    events.write_text("\n".join([*lines[:-1], json.dumps(fit), json.dumps(note), lines[-1]]) + "\n")
+    written = export(run_folder, to="trl", out=tmp_path / "out", arm="arte", seed=0)
+    model = tmp_path / "out" / "reward_model"
+    assert written[-1] == model
+    assert {p.name for p in model.iterdir()} == {"model.safetensors", "README.md", *(["terms.safetensors"] if writes else [])}
+    head, body = card(model / "README.md")
+    assert head["pipeline_tag"] == ("text-generation" if writes else "text-classification")
+    assert "reward-model" in head["tags"]
+    assert "tutelage score --model DIR FILE" in body
+    assert "87.5" in body
+    assert ("writes a critique" in body) == writes
+    assert export(run_folder, to="trl", out=tmp_path / "out", arm="arte", seed=0)[-1] == model, "written anew"
+
+
 def test_the_columns_load_as_a_dataset(run_folder, tmp_path):
     datasets = pytest.importorskip("datasets")
     export(run_folder, out=tmp_path / "out")

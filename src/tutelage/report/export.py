@@ -4,6 +4,7 @@
     <out>/data/pairs.jsonl       prompt, chosen, rejected (TRL's preference format), where the run made pairs
     <out>/data/README.md         dataset card
     <out>/student/               the checkpoint as the training wrote it, and README.md, its model card
+    <out>/reward_model/          the reward model as the training wrote it, with its card, where the run trained one
     <out>/export.json            which run, arm and seed this is
 
 Prompts of one user turn are plain strings, as they were trained; prompts with a system turn or several turns, and those of models with a
@@ -19,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from tutelage.engine.digest import OWN_FILE
 from tutelage.errors import DataError, SettingsError, did_you_mean
 from tutelage.measure import bootstrap_mean
 from tutelage.records import Example, Pair, Prompt
@@ -50,8 +52,8 @@ def export(
     template = _chat_template(run)
     examples = [x for x in records(chosen, EXAMPLES) if isinstance(x, Example)]
     pairs = [p for name in kept_of_type(chosen, Pair) for p in records(chosen, name) if isinstance(p, Pair)]
-    weights = _student_weights(run, chosen)
-    if not examples and not pairs and weights is None:
+    weights, reward = (_weights(run, chosen, role) for role in ("student", "judge"))
+    if not examples and not pairs and weights is None and reward is None:
         raise DataError(
             f"arm '{chosen.arm}', seed {chosen.seed}, has nothing to export",
             got=f"records: {', '.join(kept_names(chosen)) or 'none'}",
@@ -73,6 +75,11 @@ def export(
         shutil.copytree(weights, student, ignore=shutil.ignore_patterns("fit.json", "README.md", ".*"))
         _text(student / "README.md", model_card(run, chosen, student))
         written.append(student)
+    if reward is not None:
+        model = into / "reward_model"
+        shutil.copytree(reward, model, ignore=shutil.ignore_patterns("fit.json", "README.md", ".*"))
+        _text(model / "README.md", reward_card(run, chosen, model))
+        written.append(model)
     return written
 
 
@@ -83,7 +90,7 @@ def _make_room(into: Path, mark: Mapping[str, Any]) -> None:
     ours = into.is_dir() and held.exists() and orjson.loads(held.read_bytes()) == mark
     if not ours and (not into.is_dir() or any(into.iterdir())):
         raise SettingsError("the export folder holds something else", got=str(into), fix="name a new folder with --out")
-    for part in ("data", "student"):
+    for part in ("data", "student", "reward_model"):
         shutil.rmtree(into / part, ignore_errors=True)
 
 
@@ -124,9 +131,9 @@ def _choose(run: RunFolder, arm: str | None, seed: int | None) -> ArmRun:
     return next((r for r in held if r.state == "finished"), held[0])
 
 
-def _student_weights(run: RunFolder, arm: ArmRun) -> Path | None:
-    """The folder of the last fit of the student in this arm, where its weights are still there."""
-    keys = [str(e.get("key")) for e in arm.of_kind("fit") if e.get("role") == "student"]
+def _weights(run: RunFolder, arm: ArmRun, role: str) -> Path | None:
+    """The folder of the last fit of this role in this arm, where its weights are still there."""
+    keys = [str(e.get("key")) for e in arm.of_kind("fit") if e.get("role") == role]
     folder = run.path / "fits" / keys[-1] if keys else None
     return folder if folder is not None and folder.is_dir() and any(folder.glob("*.safetensors")) else None
 
@@ -175,6 +182,39 @@ def model_card(run: RunFolder, arm: ArmRun, student: Path) -> str:
         "An adapter; load it with peft on top of its base model." if adapter else "An ordinary checkpoint; load it with transformers.",
         *facts["body"],
         *(["Measured on this one seed, so intervals cover the choice of test questions only:\n\n" + "\n".join(results)] if results else []),
+    ]
+    return _card(head, body)
+
+
+def reward_card(run: RunFolder, arm: ArmRun, model: Path) -> str:
+    """README.md of a reward model: what it was trained on, how it is asked, and how often it was right."""
+    facts = _facts(run, arm)
+    writes = (model / OWN_FILE).exists()
+    head: dict[str, Any] = {
+        "license": facts["teacher_licence"],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation" if writes else "text-classification",
+        "tags": ["tutelage", "reward-model", run.recipe],
+        "tutelage": facts["head"],
+    }
+    kind = (
+        f"A language model that writes a critique of a reply first; `{OWN_FILE}` beside its weights holds the head that then rates what it "
+        "has read, at the end of text behind the critique. Other tools load it as an ordinary language model, without the rating."
+        if writes
+        else "A sequence classifier of one output: its reward of a reply stands at the end of text behind prompt and reply."
+    )
+    notes = {str(e.get("name")): e.get("value") for e in arm.of_kind("note")}
+    accuracy = notes.get("pair accuracy")
+    found = [f"- {md(metric_words(m))}: {_measured(c)}" for m, c in scorecards(arm).items() if c.get("name") == "reward model"]
+    if isinstance(accuracy, int | float):
+        found.append(f"- right over wrong on validation questions, one seed: {percent(accuracy)}")
+    body = [
+        f"# Reward model of {md(run.recipe)}, from {md(facts['head']['teacher'])}",
+        kind,
+        "A reward has no unit and no bounds: compare replies to one prompt. To rate a file of replies or preferences:\n\n"
+        + md_block("tutelage score --model DIR FILE"),
+        *facts["body"],
+        *(["\n".join(found)] if found else []),
     ]
     return _card(head, body)
 
@@ -230,6 +270,7 @@ def _facts(run: RunFolder, arm: ArmRun) -> dict[str, Any]:
         "body": body,
         "student": name.get("student", "a student"),
         "student_licence": _hub_licence(licence.get("student", "unknown")),
+        "teacher_licence": _hub_licence(licence.get("teacher", "unknown")),
         # Terms of a teacher may bind what it wrote: one licence is named only where teacher and task agree on it.
         "licence": _hub_licence(both.pop()) if len(both) == 1 else "other",
     }
