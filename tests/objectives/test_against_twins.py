@@ -288,6 +288,7 @@ def test_every_function_on_the_menu_was_compared_with_a_twin() -> None:
             objectives.match_hidden_mse(), objectives.bradley_terry(),
             objectives.critique_bradley_terry(), objectives.classification(),
             objectives.supervised_contrast(),
+            objectives.dac_kl(), objectives.clipped_kl(), objectives.span_correlation(),  # in test_revision.py
             *(objectives.sampled_kl(estimator=e) for e in ("k1", "k2", "k3", "policy_kl")),
             *(objectives.sparse(o) for o in (
                 objectives.forward_kl(), objectives.reverse_kl(), objectives.jensen_shannon(), objectives.skewed_kl(),
@@ -296,5 +297,5 @@ def test_every_function_on_the_menu_was_compared_with_a_twin() -> None:
         )
         for term in objective.terms
     }  # fmt: skip
-    assert len(menu) == 31
+    assert len(menu) == 34
     assert (len(DENSE), len(SPARSE), len(COLUMNS), len(TILED)) == (10, 6, 13, 12)

@@ -39,6 +39,7 @@ class OnPolicyFeed:
         self.total = site.settings.steps or per_epoch * site.settings.epochs * source.reuse
         self._batch, self._taken, self._windows, self._left = batch, 0, 0, 0
         self._current: Window | None = None
+        self._pays = source.reward is not None or source.edit is not None  # an edit may set rewards too
         self._told: list[dict[str, float]] = site.told.setdefault("rollouts", [])
         self._edit, self._reward, self._marks = (_opened(hook, site) for hook in (source.edit, source.reward, source.marks))
 
@@ -59,7 +60,8 @@ class OnPolicyFeed:
             self._group(first + i, place, drawn) for i, (place, drawn) in enumerate(zip(places, self._decoded(places, first), strict=True))
         ]
         edited = self._edited(groups)
-        self._told.append(_means([r for rollouts in edited for r in rollouts]))
+        means = _means([r for rollouts in edited for r in rollouts])
+        self._told.append({name: x for name, x in means.items() if name != "reward" or self._pays})
         return [g for g in (self._rows(rollouts) for rollouts in edited) if g is not None]
 
     def _place(self, taken: int) -> int:
@@ -171,7 +173,7 @@ class OnPolicyFeed:
             if len(values) != len(ids):
                 raise SettingsError(f"marks '{name}' do not fit", got=f"{len(values)} for {len(ids)} ids", fix="give one number per id")
             facts[name] = tuple(float(values[i - start]) for i in row.charged)
-        if self._source.reward is not None or self._source.edit is not None:  # an edit may set rewards too
+        if self._pays:
             facts["advantages"] = (advantage,) * len(row.charged)
         return replace(row, facts=facts)
 
