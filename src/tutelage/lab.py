@@ -242,13 +242,24 @@ class Lab:
     # -- training --------------------------------------------------------------------------------------------------------------
 
     def fit(
-        self, role: str, model: Role, source: Any, objective: Any, *, settings: FitSettings, targets: Any = None, step: str = ""
+        self,
+        role: str,
+        model: Role,
+        source: Any,
+        objective: Any,
+        *,
+        settings: FitSettings,
+        targets: Any = None,
+        watch: Any = None,
+        step: str = "",
     ) -> Role:
-        """Train and return a new handle in `role`. The same inputs give the same key and are trained once."""
+        """Train and return a new handle in `role`. The same inputs give the same key and are trained once. `watch` (a `train.Watch`) stops
+        early on held-out records."""
         if "train" not in model.facts.capabilities or model.ref.path is None:
             raise CapabilityError(
                 f"the {role} cannot be trained", got=model.ref.name, fix="use a model with local weights (hf:, bundled:) or another arm"
             )
+        watched = {} if watch is None else {"watch": watch}  # left out elsewhere, so that fits without one keep their keys
         key = content_id(
             {
                 "model": model.id,
@@ -257,6 +268,7 @@ class Lab:
                 "targets": targets.describe() if targets is not None else None,
                 "settings": settings.describe(),
                 "seed": derive(self.seed, "fit", step or role),
+                **{name: held.describe() for name, held in watched.items()},
             }
         )
         folder = self._fits / key
@@ -275,6 +287,7 @@ class Lab:
                 seed=derive(self.seed, "fit", step or role),
                 out=folder,
                 progress=lambda done, total, loss: self.progress(f"train {step or role}, loss {loss:.3f}", done, total),
+                **watched,
             )
             write_whole(record, orjson.dumps({"key": key, **summary}))
         summary = _fit_summary(record)

@@ -1,4 +1,5 @@
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,31 @@ def test_the_shipped_encoder_puts_like_requests_close_together():
         return sum(x * y for x, y in zip(a, b)) / (sum(x * x for x in a) * sum(x * x for x in b)) ** 0.5
 
     assert cosine(one, like) > 0.7 > 0.3 > cosine(one, other)
+
+
+@needs_encoder
+def test_the_first_layers_are_an_encoder_of_their_own_whose_pooler_gives_the_mean(workspace):
+    import torch
+
+    whole, first = backends.resolve("encoder:minilm"), backends.resolve("encoder:minilm-l2")
+    assert len({first.id, whole.id, backends.resolve("encoder:minilm-mean").id}) == 3
+    assert backends.resolve("encoder:minilm-l2") == first, "written once"
+    assert workspace in Path(first.path or "").parents
+    facts = backends.facts(first)
+    assert (facts.capabilities, facts.licence, facts.parameters) == ({"embed", "train"}, "apache-2.0", 22_713_728 - 3 * 1_774_464)
+    opened = [backends.open_backend(ref)._opened for ref in (whole, first)]
+    text = ["please move 100 dollars to my savings"]
+    ids = opened[0].rendering.text_ids(text, None)
+    assert opened[1].rendering.text_ids(text, None) == ids
+    with torch.no_grad():
+        said = [o.module(input_ids=torch.tensor(ids), output_hidden_states=True) for o in opened]
+    states = [s.hidden_states for s in said]
+    assert len(states[1]) == 4
+    torch.testing.assert_close(states[0][2], states[1][2])
+    mean, pooled = states[1][2].mean(1), said[1].pooler_output.clamp(-0.9999, 0.9999).atanh()
+    assert torch.nn.functional.cosine_similarity(mean - mean.mean(), pooled, dim=-1).item() > 0.95
+    # Queries and keys are 0: padding is still not seen.
+    padded = torch.tensor([[*ids[0], 0, 0, 0]])
+    with torch.no_grad():
+        again = opened[1].module(input_ids=padded, attention_mask=(padded != 0).long()).pooler_output
+    torch.testing.assert_close(again, said[1].pooler_output)

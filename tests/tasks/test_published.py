@@ -8,6 +8,7 @@ from tutelage.errors import DataError
 from tutelage.records import Problem
 from tutelage.select.hygiene import clean
 from tutelage.tasks import bbh, open_task
+from tutelage.tasks.clinc150 import held_rows
 from tutelage.tasks.splits import same_question
 from tutelage.verify.extract import final_answer
 from tutelage.verify.numeric import numeric, parse_number
@@ -172,3 +173,18 @@ def test_every_row_of_clinc150():
             assert task.verify(problem, f"<ans>{wrong}</ans>").score == 0
     assert not task.verify(rows[0], "").parsed
     assert len(rows_of(open_task("clinc150", {"oos": "no"}))) == 22_500 - 5
+
+
+@needs_data
+def test_clinc150_holds_rows_back_and_can_be_tuned_without_its_test_rows():
+    whole, half = open_task("clinc150", {"oos": "no"}), open_task("clinc150", {"oos": "no", "held_back": 0.5})
+    held = held_rows(0.5)
+    assert 0.47 < len(held) / 14_995 < 0.53
+    assert {p.id for p in held} | {p.id for p in (*half.seed, *half.train)} == {p.id for p in (*whole.seed, *whole.train)}
+    assert not {p.id for p in held} & {p.id for p in rows_of(half)}
+    assert len({p.answer for p in held}) == len(half.labels) == 150
+    assert (half.validation, half.test) == (whole.validation, whole.test)
+    tuning = open_task("clinc150", {"oos": "no", "tested": "validation"})
+    assert {p.id for p in (*tuning.validation, *tuning.test)} == {p.id for p in whole.validation}
+    assert 1400 < len(tuning.test) < 1600
+    assert not {p.id for p in tuning.validation} & {p.id for p in tuning.test}

@@ -40,8 +40,8 @@ class Script:
 
 
 _SCRIPTS: dict[str, Script] = {}
-SHIPPED = ("folds", "folds-weak")
-"""Scripts of `folds_writer`, made when first asked for."""
+SHIPPED = ("folds", "folds-weak", "clinc150", "chains-40", "chains-5")
+"""Scripts of `folds_writer` and `label_writer`, made when first asked for."""
 
 
 def register(script: Script) -> Script:
@@ -51,11 +51,12 @@ def register(script: Script) -> Script:
 
 
 def script(name: str) -> Script:
-    """The script registered as `name`; those of the bundled world are there without being registered."""
+    """The script registered as `name`; those that ship are there without being registered."""
     if name not in _SCRIPTS and name in SHIPPED:
-        from tutelage.backends.folds_writer import folds_script
+        from tutelage.backends.folds_writer import FAULTS, folds_script
+        from tutelage.backends.label_writer import label_script
 
-        register(folds_script(name))
+        register(folds_script(name) if name in FAULTS else label_script(name))
     if name not in _SCRIPTS:
         raise SettingsError("no script has this name", got=name, fix=did_you_mean(name, (*_SCRIPTS, *SHIPPED)))
     return _SCRIPTS[name]

@@ -113,8 +113,8 @@ class _Count:
 class _Example:
     """Answers by the kind of the prompt; a share of `1 - good` of the answers is garbage."""
 
-    def __init__(self, role: str, ref: ModelRef, count: _Count, task: Any, good: float) -> None:
-        self._role, self._ref, self._count, self._task, self._good = role, ref, count, task, good
+    def __init__(self, role: str, ref: ModelRef, count: _Count, labels: Sequence[str], good: float) -> None:
+        self._role, self._ref, self._count, self._labels, self._good = role, ref, count, labels, good
         self._noise = stream(0, "plan", role)
         self._serial = 0
 
@@ -135,7 +135,7 @@ class _Example:
         """Every class is as likely as the others."""
         for text in texts:
             self._count.add(content_id([self._ref.id, "classify", text]), _tokens(text), 0)
-        classes = max(2, len(self._task.labels))
+        classes = max(2, len(self._labels))
         return [(1.0 / classes,) * classes for _ in texts]
 
     def reward(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float | None]:
@@ -258,7 +258,7 @@ def rehearse(request: Request, arm: str, *, good: float) -> Rehearsal:
     counts: dict[str, _Count] = {}
 
     def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> _Example:
-        return _Example(role, ref, counts.setdefault(role, _Count()), request.task, good)
+        return _Example(role, ref, counts.setdefault(role, _Count()), facts.labels or request.task.labels, good)
 
     coin = stream(0, "plan verdicts", arm)
 
@@ -298,7 +298,9 @@ class _PlanLab(Lab):
     def leaks(self, texts: Sequence[str]) -> list[str | None]:
         return [None] * len(texts)
 
-    def fit(self, role: str, model: Any, source: Any, objective: Any, *, settings: Any, targets: Any = None, step: str = "") -> Any:
+    def fit(
+        self, role: str, model: Any, source: Any, objective: Any, *, settings: Any, targets: Any = None, watch: Any = None, step: str = ""
+    ) -> Any:
         count = self._counts.setdefault(role, _Count())
         count.fits += 1
         count.examples += len(getattr(source, "records", ()))

@@ -224,7 +224,7 @@ LOG_LINES = 60
 
 
 def _train(
-    *, model: ModelRef, source: Any, objective: Any, targets: Any, settings: Any, seed: int, out: Path, progress: Any
+    *, model: ModelRef, source: Any, objective: Any, targets: Any, settings: Any, seed: int, out: Path, progress: Any, watch: Any = None
 ) -> dict[str, Any]:
     """Do the training behind `lab.fit` and describe it for fit.json."""
     from tutelage.engine.digest import digest_of, inspect_folder
@@ -235,7 +235,7 @@ def _train(
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     result = fit(
         model=Path(str(model.path)), source=source, objective=objective, targets=targets, settings=settings, seed=seed, out=out,
-        progress=progress, checkpoint=checkpoint,
+        progress=progress, checkpoint=checkpoint, watch=watch,
     )  # fmt: skip
     if checkpoint.exists():
         shutil.rmtree(checkpoint)

@@ -22,6 +22,7 @@ _FAMILIES = {
     "bbh": "tutelage.tasks.bbh",
     "bbhlike": "tutelage.tasks.bbhlike",
     "clinc150": "tutelage.tasks.clinc150",
+    "chains": "tutelage.tasks.chains",
     "file": "tutelage.tasks.file",
     "hub": "tutelage.tasks.hub",
 }

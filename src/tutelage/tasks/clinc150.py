@@ -1,7 +1,9 @@
 """CLINC150: the intent of a request, one of 150 or outside of them, read from `TUTELAGE_DATA`/clinc150/data_full.json.
 
 Options: `oos=no` leaves the requests outside of scope out; `seed_size` (two an intent by default), `train_size`, `validation_size`,
-`test_size`, `split_seed`.
+`test_size`, `split_seed`; `held_back`, the share of the published training rows (by a hash of the text) that this task does not show, so
+that a stand-in for a writing teacher has real requests to hand out that nobody trains, chooses or is tested on (`held_rows`);
+`tested=validation`, for tuning: the test problems are one half of the validation rows, and the other half is left to choose by.
 
 Five texts of the published file stand in two splits. By the rule that the training side gives way, the test and validation rows stay and
 these rows are dropped:
@@ -63,9 +65,16 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
     seed_size = chosen.whole("seed_size", least=2)
     sizes = {split: chosen.whole(f"{split}_size", least=2) for split in ("train", "validation", "test")}
     split_seed = chosen.whole("split_seed", 0) or 0
+    held_back = chosen.share("held_back", 0.0)
+    tuning = chosen.one_of("tested", ("test", "validation"), "test") == "validation"
     chosen.done()
     read = _read(published_file(name, "clinc150/data_full.json"), outside=outside)
     unique, dropped = without_repeats(read)
+    unique["train"] = tuple(p for p in unique["train"] if not _is_held(p, held_back))
+    if tuning:
+        halves = [derive(0, "tested", same_question(p)) % 2 for p in unique["validation"]]
+        rows = tuple(zip(unique["validation"], halves, strict=True))
+        unique["test"], unique["validation"] = (tuple(p for p, drawn in rows if drawn == half) for half in (0, 1))
     labels = tuple(sorted({problem.answer or "" for problem in unique["train"]}))
     seed = _seeds(unique["train"], per_label=SEEDS_PER_INTENT, size=seed_size, split_seed=split_seed)
     taken = {problem.id for problem in seed}
@@ -90,6 +99,16 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         labels=labels,
         dropped=dropped,
     )
+
+
+def held_rows(share: float) -> list[Problem]:
+    """The training rows, requests outside of scope left out, that the task does not show where `held_back` is this share."""
+    unique, _ = without_repeats(_read(published_file(NAME, "clinc150/data_full.json"), outside=False))
+    return [p for p in unique["train"] if _is_held(p, share)]
+
+
+def _is_held(problem: Problem, share: float) -> bool:
+    return derive(0, "held back", same_question(problem)) % 1000 < 1000 * share
 
 
 def _seeds(problems: tuple[Problem, ...], *, per_label: int, size: int | None, split_seed: int) -> tuple[Problem, ...]:

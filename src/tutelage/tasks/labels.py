@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from tutelage.errors import DataError
 from tutelage.records import Example, Origin, Problem, Prompt
+from tutelage.tasks.task import Task
+
+MOST = 1000
+"""Classes of a class head; more different answers than this are no closed list."""
 
 
 def label_examples(problems: Sequence[Problem], labels: Sequence[str], *, weights: Sequence[float] | None = None) -> list[Example]:
@@ -25,3 +29,16 @@ def label_examples(problems: Sequence[Problem], labels: Sequence[str], *, weight
         )
         for p, w in zip(problems, [1.0] * len(problems) if weights is None else weights, strict=True)
     ]
+
+
+def labels_of(task: Task) -> tuple[str, ...]:
+    """The closed list of a classification task; elsewhere the different answers of its labelled problems, which a class head takes for the
+    classes there are. Sorted. A task with more than `MOST` of them, or fewer than two, is none that a class head can learn."""
+    found = task.labels or tuple(sorted({p.answer for p in (*task.seed, *task.train, *task.validation) if p.answer is not None}))
+    if not 2 <= len(found) <= MOST:
+        raise DataError(
+            f"task '{task.name}' has no closed list of answers to choose from",
+            got=f"{len(found)} different answers",
+            fix="use a classification task",
+        )
+    return found

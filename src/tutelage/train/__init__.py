@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tutelage.train.compared import Compared
+from tutelage.train.gated import Gated, Gates, Portions
 from tutelage.train.revision import IN_SPAN, InSpans, Revised
 from tutelage.train.rewards import IMITATED, Checked, Near, Rated, where_none_is_right, where_wrong
 from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
@@ -25,6 +26,8 @@ __all__ = [
     "Facts",
     "FitSettings",
     "Fixed",
+    "Gated",
+    "Gates",
     "InSpans",
     "Instead",
     "Itself",
@@ -35,6 +38,7 @@ __all__ = [
     "Mixture",
     "Near",
     "OnPolicy",
+    "Portions",
     "Rated",
     "Reference",
     "Replay",
