@@ -171,7 +171,8 @@ REPRODUCE = {
         student="bundled:student",
         settings={
             "gold": 800, "validation": 200, "skew": 1.0, "rounds": 5, "per_round": 64, "per_call": 32, "few_shot": 16, "right": 16,
-            "wrong": 16, "surely_wrong": 16, "folds": 2, "reply_tokens": 4096, "fit.lr": 2e-3, "fit.batch": 64, "fit.steps": 200, "fit.epochs": 100,
+            "wrong": 16, "surely_wrong": 16, "folds": 2, "reply_tokens": 4096, "fit.lr": 2e-3, "fit.batch": 64,
+            "fit.steps": 200, "fit.epochs": 100,
         },
         contrasts=_CONTRASTS,
         shrunk="Five steps of 64 texts for ten of 32; the teacher is a script that reads the prompt and follows a fixed policy, one label "
@@ -191,8 +192,8 @@ REPRODUCE = {
         },
         contrasts=_CONTRASTS,
         shrunk="The teacher is no language model: it hands out real requests that no other split shows, by a fixed policy after the "
-        "prompt, one label in ten wrong. Three steps of 96 texts for ten of 32; the student, the encoder's first two layers, is asked itself "
-        "instead of out of fold, since so short a training leaves it errors.",
+        "prompt, one label in ten wrong. Three steps of 96 texts for ten of 32; the student, the encoder's first two layers, is asked "
+        "itself instead of out of fold, since so short a training leaves it errors.",
         full="tutelage run pgkd --task clinc150 --teacher openai:MODEL --student hf:google-bert/bert-base-uncased --preset paper --arm all "
         "--seeds 5",
     ),
