@@ -182,7 +182,7 @@ def _record(
         "date": _when(began) if began is not None else "",
         "minutes": round(minutes, 1),
         "code": {**code_state(recipe_file(check.recipe)), "digest": package_digest()},
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "task": {"name": check.experiment.task, "version": request.task.version, "options": dict(request.task.options)},
         "models": {role: ref.id for role, (ref, _) in request.models.items()},
         "run": request.id,
@@ -196,7 +196,8 @@ def package_digest() -> str:
     return content_id({p.relative_to(root).as_posix(): content_id(p.read_text(encoding="utf-8")) for p in sorted(root.rglob("*.py"))})
 
 
-def _version(name: str) -> str:
+def package_version(name: str) -> str:
+    """Of an installed package."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
