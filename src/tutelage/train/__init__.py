@@ -5,14 +5,32 @@
 
 from __future__ import annotations
 
-from tutelage.train.compared import Compared
-from tutelage.train.gated import Gated, Gates, Portions
-from tutelage.train.revision import IN_SPAN, InSpans, Revised
-from tutelage.train.rewards import IMITATED, Checked, Near, Rated, where_none_is_right, where_wrong
-from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
-from tutelage.train.sources import Domains, Edit, Facts, Fixed, Live, Marks, Mixture, OnPolicy, Replay, Reward, Rollout, Selected, Source
-from tutelage.train.targets import Asking, Instead, Itself, Joined, Reference, Sampled, Targets, Teacher, TopK
-from tutelage.train.watch import Watch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tutelage.train.compared import Compared
+    from tutelage.train.gated import Gated, Gates, Portions
+    from tutelage.train.revision import IN_SPAN, InSpans, Revised
+    from tutelage.train.rewards import IMITATED, Checked, Near, Rated, where_none_is_right, where_wrong
+    from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
+    from tutelage.train.sources import (
+        Domains,
+        Edit,
+        Facts,
+        Fixed,
+        Live,
+        Marks,
+        Mixture,
+        OnPolicy,
+        Replay,
+        Reward,
+        Rollout,
+        Selected,
+        Source,
+    )
+    from tutelage.train.targets import Asking, Instead, Itself, Joined, Reference, Sampled, Targets, Teacher, TopK
+    from tutelage.train.watch import Watch
 
 __all__ = [
     "FORMAT_VERSION",
@@ -55,3 +73,16 @@ __all__ = [
     "where_none_is_right",
     "where_wrong",
 ]
+
+_ROOMS = ("settings", "sources", "targets", "rewards", "watch", "compared", "gated", "revision")
+"""Where the names stand, the commonest first: a recipe imports what it names and not the whole menu, so that showing one is quick."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for room in _ROOMS:
+            module = import_module(f"{__name__}.{room}")
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
