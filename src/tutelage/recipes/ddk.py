@@ -123,10 +123,10 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    examples=90, validation=20, interval=10, cap=5.0, training=FitSettings(lr=4e-3, batch=8, steps=80, schedule="linear", warmup=0.03),
+    examples=90, validation=20, interval=5, cap=5.0, training=FitSettings(lr=4e-3, batch=8, steps=120, schedule="linear", warmup=0.03),
     question_tokens=160, rationale_tokens=48, shots=(0, 1),
 )  # fmt: skip
-"""Found on seeds >= 100 with the bundled pair; see docs/log.md."""
+"""Training as in the other recipes, but shorter: with six epochs all domains are learned under any mix; see docs/log.md."""
 
 TOY: dict[str, Any] = LAPTOP | dict(examples=4, validation=2, interval=1, training=FitSettings(lr=4e-3, batch=4, steps=2), shots=(0,))
 
@@ -140,28 +140,39 @@ ARMS: dict[str, Arm] = {
     "last_layer": Arm(summary="the same with the teacher's last layer (of TED)", changes={"mixture": "equal", "loss": "last_layer"}),
     "ddk": Arm(summary="distillation, domains drawn by the student's lag"),
     "no_smoothing": Arm(summary="the lag alone, without equal shares", changes={"alpha": 1.0}),
+    "less_smoothing": Arm(summary="the same with a fifth of equal shares instead of half", changes={"alpha": 0.8}),
     "measured_first": Arm(summary="the first interval by the lag too", changes={"first": "measured"}),
     "shuffled": Arm(summary="control: the lags dealt out among the domains", changes={"shuffle": True}, control=True),
 }  # fmt: skip
 
 REPRODUCE = Experiment(
     task="folds/*",
-    task_options={"test_seed": 14, "test_size": 100},
+    settings={"shots": [0]},
+    task_options={"test_seed": 14, "test_size": 150},
     tune_options={"test_seed": 0},
     teacher="bundled:teacher",
     student="bundled:student",
     contrasts=(
         Contrast(claim="Domains drawn by the student's lag teach more than domains drawn equally.", better="ddk", worse="kd",
                  control="shuffled", published="57.46 against 55.01 (ablations), 55.41 against 52.87 (Table 1)"),
-        Contrast(claim="They leave a smaller lag in the domain where it is largest.", better="ddk", worse="kd",
-                 metric="note:worst ratio", lower=True, published="Figure of perplexities by domain"),
-        Contrast(claim="Smoothing keeps the mix steadier.", better="ddk", worse="no_smoothing", metric="note:movement", lower=True),
+        Contrast(claim="They leave a smaller ratio of perplexities in the domain where it is largest.", better="ddk", worse="kd",
+                 metric="note:worst ratio", lower=True, control="shuffled"),
+        Contrast(claim="Smoothing keeps the mix steadier than the lag alone.", better="ddk", worse="no_smoothing",
+                 metric="note:movement", lower=True),
+        Contrast(claim="With a fifth of equal shares instead of half, the lag teaches more than domains drawn equally.",
+                 better="less_smoothing", worse="kd", control="shuffled"),
+        Contrast(claim="Smoothing teaches more than the lag alone.", better="ddk", worse="no_smoothing", rule=False,
+                 published="57.46 against 56.56 (ablations)"),
+        Contrast(claim="Distillation teaches more than continued training.", better="kd", worse="cpt", rule=False,
+                 published="52.87 against 50.48 (Table 1)"),
     ),
-    also=("untouched", "cpt"),
-    shrunk="Four skills of the bundled world as domains instead of ten corpora.",
+    also=("untouched",),
+    shrunk="Four skills of the bundled world as domains instead of five made for it; 120 steps and measurements every 5 instead of "
+    "600 and 50; one student, unequal by its own upbringing, instead of one made unequal.",
     full="tutelage run ddk --task folds/* --teacher bundled:teacher --student bundled:student --arm all --set training.steps=600 "
     "--set interval=50 --seeds 5",
 )  # fmt: skip
+
 
 Scores = Mapping[str, Sequence[Sequence[float]]]
 """Log-probabilities of the tokens of every held-out text, by domain."""
