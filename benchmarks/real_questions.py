@@ -161,6 +161,7 @@ def teach(options: argparse.Namespace, skill: str, arm: str, seed: int) -> tuple
         "scratch": ("verified-sampling", "verified_sampling"),
     }[arm]
     settings: dict[str, Any] = {"examples": options.examples, "rationale_tokens": RATIONALE_TOKENS, "shots": [0], **FIT}
+    settings["sft.lr"] = options.lr or FIT["sft.lr"]
     settings["sft.epochs"] = options.epochs or EPOCHS.get(skill, 8)
     if recipe == "verified-sampling":
         settings |= {"tries": 2, "temperature": 0.7}
@@ -313,6 +314,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--examples", type=int, default=EXAMPLES)
     parser.add_argument("--epochs", type=int, help="default: 8 for web_of_lies, 12 for tracking")
+    parser.add_argument("--lr", type=float, help=f"default: {FIT['sft.lr']}")
     parser.add_argument("--count", type=int, help="questions per sub-task (default: all 250 published, 200 generated)")
     parser.add_argument("--drafts", type=int, default=20)
     parser.add_argument("--probes", type=int, default=16)

@@ -202,6 +202,11 @@ PROGRAMS = {
         contrasts=(gain(TRACKING),),
         note="The declared follow-up: 20 epochs instead of 12.",
     ),
+    "tracking-gentler": Program(
+        page="real-questions", task=f"bbh/{TRACKING}", teacher="bundled:bbh-teacher", student="bundled:bbh-student",
+        commands=(f"{REAL} --tasks {TRACKING} --arms verified --seeds 6 7 8 --epochs 20 --lr 2e-3",),
+        values=published(TRACKING), contrasts=(gain(TRACKING),), note="The second declared follow-up: 20 epochs at half the learning rate.",
+    ),
     "ways-of-teaching": Program(
         page="ways-of-teaching", task="folds/*", teacher="bundled:teacher", student="bundled:student", values=ways,
         commands=("python benchmarks/ways_of_teaching.py run --seeds 0 1 2",),
