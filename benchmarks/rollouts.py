@@ -14,7 +14,7 @@ nothing; more than all of it can be reached, since ours also reads the prompt's 
 
 The same distribution: the first three tokens of thousands of samples of one prompt, against the probabilities that the model's plain
 forward pass gives (chi-square, sequences rarer than five expected draws in one cell), for both sides and against each other. As a check of
-the check, draws at temperature 0.9 must be told apart. Exit 1 where a distribution is not the model's (p below 0.001) or the check is
+the check, draws at temperature 0.8 must be told apart. Exit 1 where a distribution is not the model's (p below 0.001) or the check is
 blind.
 """
 
@@ -188,7 +188,7 @@ def distribution(name: str, module: Any, prompt: list[int], draws: int) -> dict[
         "ours against the model": goodness_of_fit(mine, chances),
         "transformers against the model": goodness_of_fit(other, chances),
         "ours against transformers": same_distribution(mine, other),
-        "draws at temperature 0.9 against the model": goodness_of_fit(drawn(temperature=0.9), chances),
+        "draws at temperature 0.8 against the model": goodness_of_fit(drawn(temperature=0.8), chances),
     }
     print(f"{name}: {draws} draws of {DEPTH} tokens")
     for label, fit in fits.items():
@@ -220,7 +220,7 @@ def main() -> int:
     fits = rows.pop("fits", {})
     if asked.json:
         asked.json.write_text(json.dumps(rows | {"fits": {k: [f.statistic, f.freedom, f.p_value] for k, f in fits.items()}}, indent=2))
-    blind = {"draws at temperature 0.9 against the model"}
+    blind = {"draws at temperature 0.8 against the model"}
     return int(any((fit.p_value < LEAST_P) != (label in blind) for label, fit in fits.items()))
 
 

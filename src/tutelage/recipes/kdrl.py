@@ -146,7 +146,7 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    questions=90, steps=80, group=8, beta=1.0, style="steps", rl=FitSettings(lr=1e-3, batch=8, schedule="linear", warmup=0.03),
+    questions=90, steps=80, group=8, beta=0.3, style="steps", rl=FitSettings(lr=1e-3, batch=8, schedule="linear", warmup=0.03),
     sft=FitSettings(lr=4e-3, batch=8, epochs=6, schedule="linear", warmup=0.03), question_tokens=160, rationale_tokens=48,
     pass_questions=10, shots=(0, 1),
 )  # fmt: skip
