@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from contextlib import chdir
+from pathlib import Path
 
 import orjson
 import pytest
@@ -166,6 +167,12 @@ def test_list_names_every_recipe_on_one_line():
     assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)
     assert {"arte", "sft", "untouched", "verified-sampling"} <= {line.split()[0] for line in lines}
     assert all(line.endswith(".") for line in lines)
+
+
+def test_the_table_of_the_readme_is_what_the_cards_say():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("<!-- tutelage list --markdown -->\n")[2].partition("<!-- end of list -->")[0]
+    assert table == tutelage("list", "--markdown").stdout
 
 
 def test_show_tells_algorithm_arms_settings_with_sources_and_what_the_paper_reports():

@@ -38,7 +38,9 @@ def tutelage() -> None:
 
 
 @app.command("list")
-def list_recipes(as_json: Json = False) -> None:
+def list_recipes(
+    as_json: Json = False, markdown: Annotated[bool, typer.Option("--markdown", help="A table, as in the README.")] = False
+) -> None:
     """The recipes, one line each."""
     from dataclasses import asdict
 
@@ -47,6 +49,11 @@ def list_recipes(as_json: Json = False) -> None:
     lines = recipe_lines()
     if as_json:
         print_json([asdict(line) for line in lines])
+        return
+    if markdown:
+        from tutelage.report.text import md_table
+
+        print(md_table(("recipe", "family", "what it claims"), [(line.name, line.family, line.claim) for line in lines]))
         return
     width = max(len(line.name) for line in lines)
     for line in lines:

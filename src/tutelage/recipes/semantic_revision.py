@@ -39,7 +39,7 @@ CARD = Card(
     claim="Distillation on the student's own texts gains when these are mended at their worst token, compared where the teacher's mass is "
     "dense, and matched inside phrases.",
     source="Liu et al. 2024, arXiv 2407.10068",
-    family="objectives",
+    family="objective",
     kind="system",
     needs={"teacher": ("generate", "score"), "student": ("generate", "train")},
     steps=("questions", "references", "examples"),
