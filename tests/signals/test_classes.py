@@ -5,7 +5,7 @@ import pytest
 from tutelage.capabilities import TokenScores
 from tutelage.errors import DataError
 from tutelage.records import Problem, Prompt
-from tutelage.signals.classes import class_confidence, label_confidence, likeliest, uncertainty
+from tutelage.signals.classes import class_confidence, label_confidence, likeliest, nearness_confidence, uncertainty
 
 PROBLEMS = [Problem(text=text) for text in ("one", "two", "three")]
 LABELS = ("book a table", "pay")
@@ -67,3 +67,23 @@ def test_impossible_labels_leave_nothing_known():
             return [TokenScores(logprobs=(-math.inf,)) for _ in prompts]
 
     assert label_confidence(Never(), PROBLEMS[:1], labels=LABELS, render=lambda p: Prompt.user(p.text))[0].parts == (0.5, 0.5)
+
+
+class Compass:
+    """Vectors by the first word."""
+
+    def embed(self, texts):
+        return [{"north": (0.0, 2.0), "east": (3.0, 0.0), "both": (1.0, 1.0)}[text.split()[0]] for text in texts]
+
+
+def test_nearness_to_the_means_of_known_texts():
+    known = [Problem(text="north 1", answer="n"), Problem(text="east 1", answer="e"), Problem(text="east 2", answer="e")]
+    asked = [Problem(text="north 5"), Problem(text="both 5"), Problem(text="east 5")]
+    found = nearness_confidence(Compass(), asked, known=known, labels=("e", "n", "w"), sharpness=2.0, model_id="m")
+    high = math.exp(2) / (math.exp(2) + 1)
+    assert [f.value for f in found] == pytest.approx([high, 0.5, high])
+    assert [likeliest(f, ("e", "n", "w")) for f in found] == ["n", "e", "e"]
+    assert all(f.parts[2] == 0.0 for f in found), "nothing is known of this label"
+    assert [f.item for f in found] == [p.id for p in asked]
+    with pytest.raises(DataError, match="known problem"):
+        nearness_confidence(Compass(), asked, known=[], labels=("e", "n"))

@@ -49,6 +49,8 @@ SHIPPED = {
 }
 SHIPPED["minilm-mean"] = replace(SHIPPED["minilm"], layers=6)
 SHIPPED["minilm-l2"] = replace(SHIPPED["minilm"], layers=2)
+FORMAT = 1
+"""Raised when the layer of averaging is written otherwise, so that an older folder is not taken for it."""
 MEAN = 10.0
 """Weight of the mean beside a token's own state."""
 _LAYER = re.compile(r"^(?:bert\.)?encoder\.layer\.(\d+)\.")
@@ -73,7 +75,7 @@ def encoder_folder(name: str) -> Path:
             got=f"{folder}: {digest}",
             fix=f"install {shipped.package}, or name the folder itself as hf:FOLDER",
         )
-    return folder if shipped.layers is None else first_layers(folder, shipped.layers, _beside_the_cache(f"{name}-{digest}"))
+    return folder if shipped.layers is None else first_layers(folder, shipped.layers, _beside_the_cache(f"{name}-{digest}-{FORMAT}"))
 
 
 def first_layers(source: Path, layers: int, folder: Path) -> Path:

@@ -14,7 +14,8 @@ Unlabeled Data", Findings of NAACL, arXiv 2411.08028.
 
 Beyond the paper: the arm `random` draws, step by step, exactly as many rows as `llkd` selected (it trains that student first, once for both
 arms). With `teacher_rows` the teacher is a classifier that the run itself trains on so many labelled texts, set apart from the unlabelled
-ones: what stands for a language model where there is none. The bundled teacher is asked in its terse style, without examples.
+ones, or whose vectors are compared with theirs: what stands for a language model where there is none. The bundled teacher is asked
+in its terse style, without examples.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tutelage.lab import Lab, Role
 from tutelage.objectives import classification
 from tutelage.prompts.labelling import can_label, render_label
 from tutelage.records import Example, Feedback, Origin, Problem
-from tutelage.signals.classes import class_confidence, label_confidence, likeliest
+from tutelage.signals.classes import class_confidence, label_confidence, likeliest, nearness_confidence
 from tutelage.tasks.labels import label_examples, labels_of
 from tutelage.train import FitSettings, Fixed, Gated, Gates, Portions, Watch
 
@@ -70,7 +71,9 @@ class Settings:
     demonstrations: int = 10
     """Labelled texts in the teacher's prompt (few-shot in the paper, the number is not reported; ours)."""
     teacher_rows: int = 0
-    """Labelled texts on which a classifier is trained to stand for the teacher; 0 asks the teacher as it is (the paper)."""
+    """Labelled texts from which a classifier is made to stand for the teacher; 0 asks the teacher as it is (the paper)."""
+    teacher_by: Literal["training", "nearness"] = "training"
+    """How: trained under a class head, or by the nearness of the teacher's vectors to their means by label."""
     teacher_fit: FitSettings = FitSettings(lr=2e-5, batch=32, epochs=5, schedule="linear", warmup=0.1)  # noqa: RUF009
     """How that classifier is trained; ours."""
     fit: FitSettings = FitSettings(lr=2e-5, batch=32, epochs=10, schedule="linear", warmup=0.1)  # noqa: RUF009
@@ -151,17 +154,18 @@ REPRODUCE = {
     ),
     "clinc150": Experiment(
         task="clinc150",
-        task_options={"oos": "no"},
+        task_options={"oos": "no", "test_size": 1500},
         tune_options={"tested": "validation"},
         teacher="encoder:minilm",
         student="encoder:minilm-l2",
         settings={
-            "texts": 3000, "teacher_rows": 600, "teacher_fit.lr": 3e-4, "teacher_fit.batch": 32, "teacher_fit.epochs": 4,
-            "fit.lr": 4e-4, "fit.batch": 64, "fit.steps": 100, "fit.epochs": 20, "warmup": 0.1,
+            "texts": 2400, "teacher_rows": 450, "teacher_by": "nearness", "fit.lr": 2e-3, "fit.batch": 64, "fit.steps": 150,
+            "fit.epochs": 20, "warmup": 0.1,
         },
-        contrasts=_CONTRASTS,
-        shrunk="The teacher is no language model: it is all six layers of the encoder under a class head, trained on 600 right labels of "
-        "requests that the student never sees. The student is the encoder's first two layers.",
+        contrasts=_CONTRASTS[:2],
+        shrunk="The teacher is no language model: it names the intent whose known requests are nearest by the sentence vectors of the "
+        "whole encoder, out of 450 requests with right labels (three an intent) that the student never sees. The student is the encoder's "
+        "first two layers under an averaging one; 2,400 unlabelled requests, 1,500 of the 4,500 test requests.",
         full="tutelage run llkd --task clinc150 --teacher 'openai:MODEL@URL?score=ids' --student hf:FacebookAI/roberta-base --preset paper "
         "--arm all --seeds 5",
     ),
@@ -173,12 +177,12 @@ def run(lab: Lab, s: Settings) -> Role:
     questions = steps.training_questions(lab, lab.teacher, "questions", wanted=s.texts + s.teacher_rows, temperature=1.0, max_tokens=512)
     lab.rng("apart").shuffle(questions)
 
-    teacher = lab.teacher
-    if s.teacher_rows:
-        known = label_examples([p for p in questions[: s.teacher_rows] if p.answer in labels], labels)
-        teacher = lab.fit("teacher", teacher, Fixed(known), classification(), settings=_headed(s.teacher_fit, labels))
-    pool = questions[s.teacher_rows :]
-    sure = _confidence(lab, s, teacher, pool, labels)
+    teacher, pool = lab.teacher, questions[s.teacher_rows :]
+    known = [p for p in questions[: s.teacher_rows] if p.answer in labels]
+    if known and s.teacher_by == "training":
+        rows = label_examples(known, labels)
+        teacher = lab.fit("teacher", teacher, Fixed(rows), classification(), settings=_headed(s.teacher_fit, labels))
+    sure = _confidence(lab, s, teacher, pool, known, labels)
     lab.keep("confidence", [replace(c, parts=()) for c in sure])
     labelled = lab.keep("labelled", [_labelled(p, likeliest(c, labels), teacher) for p, c in zip(pool, sure, strict=True)])
     _note_labels(lab, pool, labelled, sure)
@@ -197,8 +201,12 @@ def run(lab: Lab, s: Settings) -> Role:
     return student
 
 
-def _confidence(lab: Lab, s: Settings, teacher: Role, pool: Sequence[Problem], labels: Sequence[str]) -> list[Feedback]:
-    """Of a classifier its probabilities; of any other model those of the label names."""
+def _confidence(
+    lab: Lab, s: Settings, teacher: Role, pool: Sequence[Problem], known: Sequence[Problem], labels: Sequence[str]
+) -> list[Feedback]:
+    """Of a classifier its probabilities; of any other model those of the label names, or by nearness to known texts."""
+    if known and s.teacher_by == "nearness":
+        return nearness_confidence(teacher, pool, known=known, labels=labels, model_id=teacher.id)
     if "classify" in teacher.facts.capabilities:
         return class_confidence(teacher, pool, model_id=teacher.id)
     dialect = teacher.wording.dialect

@@ -1,16 +1,18 @@
 """What a model thinks of every class of a closed list, and how sure it is of one.
 
-`class_confidence` asks a classifier, `label_confidence` any model that can score given texts (a language model as teacher). Both return one
+`class_confidence` asks a classifier, `label_confidence` any model that can score given texts (a language model as teacher),
+`nearness_confidence` an encoder that is shown some labelled texts. They return one
 Feedback per problem in order: `parts` are the probabilities in the order of the labels, `value` is the highest of them. `uncertainty`
-turns either into the entropy.
+turns any of them into the entropy.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 
-from tutelage.capabilities import Classifies, Scores
+from tutelage.capabilities import Classifies, Embeds, Scores
 from tutelage.errors import DataError
 from tutelage.records import Feedback, Origin, Problem, Prompt
 
@@ -40,6 +42,32 @@ def label_confidence(
     scores = model.score([prompt for prompt in prompts for _ in texts], texts * len(prompts))
     rows = [[s.mean_nats for s in scores[i : i + len(labels)]] for i in range(0, len(scores), len(labels))]
     return [_sure(p, _softmax(row), "label_confidence", model_id) for p, row in zip(problems, rows, strict=True)]
+
+
+def nearness_confidence(
+    model: Embeds,
+    problems: Sequence[Problem],
+    *,
+    known: Sequence[Problem],
+    labels: Sequence[str],
+    sharpness: float = 20.0,
+    model_id: str = "",
+) -> list[Feedback]:
+    """The softmax of `sharpness` times the cosine to each label's mean vector over the `known` problems, whose answers are labels. A label
+    without a known problem has probability 0."""
+    vectors = [_unit(v) for v in model.embed([p.text for p in (*known, *problems)])]
+    sums: dict[str, list[float]] = {}
+    for problem, vector in zip(known, vectors, strict=False):
+        held = sums.setdefault(problem.answer or "", [0.0] * len(vector))
+        sums[problem.answer or ""] = [a + b for a, b in zip(held, vector, strict=True)]
+    means = {label: _unit(sums[label]) for label in labels if label in sums}
+    if not means:
+        raise DataError("nearness needs a known problem of some label", got=f"{len(known)} known problems, {len(labels)} labels")
+    found = []
+    for problem, vector in zip(problems, vectors[len(known) :], strict=True):
+        row = [sharpness * sum(map(operator.mul, vector, means[label])) if label in means else -math.inf for label in labels]
+        found.append(_sure(problem, _softmax(row), "nearness_confidence", model_id))
+    return found
 
 
 def uncertainty(confidences: Sequence[Feedback]) -> list[Feedback]:
@@ -72,6 +100,11 @@ def _sure(problem: Problem, shares: Sequence[float], signal: str, model_id: str)
         model=model_id,
         origin=Origin(step=signal, parents=(problem.id,), model=model_id or None),
     )
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    length = math.sqrt(math.fsum(x * x for x in vector))
+    return [x / length for x in vector] if length > 0 else list(vector)
 
 
 def _softmax(nats: Sequence[float]) -> list[float]:
