@@ -39,10 +39,14 @@ class Rendering:
         """Through the chat template where there is one, ending where the answer begins. Else the text verbatim, with what the
         tokenizer's own post-processor puts in front; an end of text that it puts behind is cut off, since nothing would follow it.
 
-        Special tokens spelled out in verbatim text are text; inside a chat template the tokenizer cannot tell them apart.
+        Special tokens spelled out in verbatim text are text; inside a chat template the tokenizer cannot tell them apart. A prompt whose
+        last turn is the assistant's is an answer that was begun: its ids follow those of the prompt as a completion's do, and no end of
+        text.
         """
         if not prompts:
             return []
+        if any(p.messages[-1].role == "assistant" and len(p.messages) > 1 for p in prompts):
+            return [self._begun(p) for p in prompts]
         if self.tokenizer.chat_template:
             return self._ids([self._templated(p) for p in prompts], add_special_tokens=False)
         rows = self._ids([p.text for p in prompts], add_special_tokens=True, split_special_tokens=True)
@@ -50,6 +54,12 @@ class Rendering:
             while ids and ids[-1] in self.stop_ids:
                 ids.pop()
         return rows
+
+    def _begun(self, prompt: Prompt) -> list[int]:
+        *before, last = prompt.messages
+        if last.role != "assistant" or not before:
+            return self.many_prompt_ids([prompt])[0]
+        return self.many_prompt_ids([Prompt(messages=tuple(before), kind=prompt.kind)])[0] + self.completion_ids(last.content, end=False)
 
     def _templated(self, prompt: Prompt) -> str:
         messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
