@@ -206,7 +206,7 @@ REPRODUCE = {
         teacher="hf:$TUTELAGE_READER",
         student="hf:$TUTELAGE_READER",
         settings={
-            "questions": 500, "seeded": 300, "taught": 0, "per_question": 2, "candidates": 4, "kept": 1, "seeding.epochs": 1,
+            "questions": 750, "seeded": 250, "taught": 0, "per_question": 2, "candidates": 4, "kept": 1, "seeding.epochs": 1,
             "learn.epochs": 1, "scalar.epochs": 2, "validation": 40, "critique_tokens": 96,
         },
         contrasts=(
@@ -217,7 +217,7 @@ REPRODUCE = {
             ),
         ),
         shrunk="A decoder of 0.4 million parameters raised by scripts/raise_reader.py, which learned to criticise from a program that "
-        "checks equations without knowing the answer; about 800 pairs of 400 questions.",
+        "checks equations without knowing the answer; about 400 pairs of 300 questions.",
         full="tutelage run critic-rm --preset paper --task gsm8k-marked --teacher hf:MODEL --student hf:MODEL --seeds 5",
     ),
 }  # fmt: skip
