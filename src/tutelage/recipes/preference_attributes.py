@@ -145,8 +145,8 @@ LAPTOP: dict[str, Any] = dict(
 )  # fmt: skip
 
 TOY: dict[str, Any] = LAPTOP | dict(
-    prompts=18, most=2, samples=4, width=3, depth=2, simulations=3, gap=0.0, low=0.9, high=0.4, pairs=8, raised=1, held_out=2,
-    raising=FitSettings(lr=3e-3, batch=8, epochs=1), dpo=FitSettings(lr=3e-4, batch=4, epochs=1, layout="shared"), shots=(0,),
+    prompts=18, most=2, samples=4, width=3, depth=2, simulations=3, gap=0.0, low=0.9, high=0.4, pairs=8, raised=2, held_out=2,
+    raising=FitSettings(lr=4e-3, batch=8, epochs=4), dpo=FitSettings(lr=3e-4, batch=4, epochs=1, layout="shared"), shots=(0,),
     difficulty="all",
 )  # fmt: skip
 
