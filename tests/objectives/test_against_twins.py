@@ -54,6 +54,9 @@ COLUMNS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], int, int]
     "grpo": (policy.clipped, twins.clipped(0.2, 0.2), 1, 2),
     "grpo, asymmetric": (partial(policy.clipped, clip_low=0.1, clip_high=0.5), twins.clipped(0.1, 0.5), 1, 2),
     "off_policy": (partial(policy.shaped, gamma=0.1), twins.shaped(0.1), 1, 2),
+    "guided_grpo": (policy.guided, twins.guided(0.001, -0.001, 0.01), 1, 3),
+    "guided_grpo, constant": (partial(policy.guided, best=0.1, worst=0.1, spare=0.0), twins.guided(0.1, 0.1, 0.0), 1, 3),
+    "guided_grpo, steep": (partial(policy.guided, best=0.4, worst=-0.05, spare=0.3), twins.guided(0.4, -0.05, 0.3), 1, 3),
     "rloo": (policy.reinforce, twins.each(lambda x, a: -a * x), 1, 1),
 }
 SEEDS = st.integers(0, 10**6)
@@ -283,6 +286,7 @@ def test_every_function_on_the_menu_was_compared_with_a_twin() -> None:
         for objective in (
             objectives.cross_entropy(), objectives.dpo(nll=0.1), objectives.ipo(), objectives.ipo(per_token=True),
             objectives.simpo(), objectives.kto(), objectives.rloo(), objectives.off_policy(), objectives.grpo(kl=0.1),
+            objectives.guided_grpo(),
             objectives.forward_kl(), objectives.reverse_kl(), objectives.jensen_shannon(), objectives.skewed_kl(),
             objectives.skewed_reverse_kl(), objectives.total_variation(), objectives.match_hidden_cosine(),
             objectives.match_hidden_mse(), objectives.bradley_terry(),
@@ -297,5 +301,30 @@ def test_every_function_on_the_menu_was_compared_with_a_twin() -> None:
         )
         for term in objective.terms
     }  # fmt: skip
-    assert len(menu) == 34
-    assert (len(DENSE), len(SPARSE), len(COLUMNS), len(TILED)) == (10, 6, 13, 12)
+    assert len(menu) == 35
+    assert (len(DENSE), len(SPARSE), len(COLUMNS), len(TILED)) == (10, 6, 16, 12)
+
+
+def test_a_shaped_ratio_leans_on_the_advantage() -> None:
+    """The gradient is -A pi / (pi + gamma): rare tokens of good texts weigh less than common ones, those of bad texts are left to the
+    clipped term, denominators that leave (0, 1] are held, and behaviour that is unknown is the student's own."""
+    chance = torch.tensor([0.002, 0.5, 0.002, 0.5, 0.0005, 0.9999], dtype=torch.float64)
+    log_probs = chance.log().requires_grad_()
+    advantages = torch.tensor([4.0, 4.0, -4.0, -4.0, 1.0, 4.0], dtype=torch.float64)
+    unknown, foreign = torch.zeros(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
+    (policy.guided(log_probs, unknown, advantages, foreign) / -advantages).sum().backward()
+    assert log_probs.grad is not None
+    gamma = 0.001 - 0.002 * (4 - 1) / 8
+    wanted = [0.002 / 0.003, 0.5 / 0.501, 1.0, 0.5 / 0.499, 0.0005 / (0.0005 + gamma), 0.9999]
+    assert log_probs.grad.tolist() == pytest.approx(wanted, rel=1e-9)
+    released = policy.guided(log_probs, unknown, advantages, foreign, best=-0.001, worst=-0.001)
+    assert (released / -advantages).tolist()[4] == pytest.approx(1.0001), "under 0"
+    assert (released / -advantages).tolist()[0] == pytest.approx(2.0), "the released constant doubles what is rare"
+
+
+def test_marked_and_other_tokens_are_charged_by_their_own_rules() -> None:
+    log_probs = torch.tensor([-0.1, -0.1], dtype=torch.float64)
+    behaviour = torch.tensor([-1.0, -1.0], dtype=torch.float64)
+    both = policy.guided(log_probs, behaviour, torch.ones(2, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert both[0].item() == pytest.approx(-1.2), "clipped"
+    assert both[1].item() == pytest.approx(-(held := 0.904837418035959) / (held + 0.001 - 0.002 * 3 / 8))

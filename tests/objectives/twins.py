@@ -142,6 +142,25 @@ def shaped(gamma: float) -> Callable[..., Tensor]:
     return each(lambda x, b, a: -(torch.exp(x - b) / (torch.exp(x - b) + gamma)) * a)
 
 
+def guided(best: float, worst: float, spare: float, clip: float = 0.2) -> Callable[..., Tensor]:
+    """ThinkTuning's shaped ratio, with the stop-gradient as a number of its own."""
+
+    def one(x: Tensor, b: Tensor, a: Tensor, foreign: Tensor) -> Tensor:
+        held, advantage = math.exp(x.item()), a.item()
+        if foreign.item() <= 0 or (advantage < 0 and held < spare):
+            known = b if b.item() < 0 else x.detach()
+            return clipped(clip, clip)(x[None], known[None], a[None])[0]
+        gamma = best + (worst - best) * min(1.0, max(0.0, (4 - advantage) / 8))
+        below = held + gamma
+        if below <= 0:
+            below = held / 1.0001
+        elif below > 1:
+            below = held / 0.9999
+        return -a * torch.exp(x) / below
+
+    return each(one)
+
+
 def cosine(one: Tensor, other: Tensor) -> Tensor:
     out = []
     for a, b in zip(one, other, strict=True):

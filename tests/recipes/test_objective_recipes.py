@@ -1,10 +1,10 @@
-"""What the arms of KDRL and of semantic revision charge, held against the papers' lines."""
+"""What the arms of KDRL, semantic revision and ThinkTuning charge, held against the papers' lines."""
 
 from dataclasses import replace
 
 import pytest
 
-from tutelage.recipes import kdrl, semantic_revision
+from tutelage.recipes import kdrl, semantic_revision, thinktuning
 from tutelage.recipes.kdrl import Settings, _objective
 
 
@@ -74,3 +74,19 @@ def test_arms_of_semantic_revision_charge_references_and_own_texts_apart(arm, te
     assert [t.over for t in objective.terms] == ["given", *["own"] * (len(terms) - 1)]
     assert all(t.weight == 1.0 for t in objective.terms), "the paper adds its losses with unit weights"
     assert [t.where for t in objective.terms if t.name == "span_correlation"] in ([], ["in_span"])
+
+
+@pytest.mark.parametrize(
+    ("arm", "term", "options"),
+    [
+        ("grpo", "grpo", {"clip_low": 0.2, "clip_high": 0.2}),
+        ("thinktuning", "guided_grpo", {"best": 0.001, "worst": -0.001, "reach": 4.0, "spare": 0.01}),
+        ("constant", "guided_grpo", {"best": 0.1, "worst": 0.1}),
+        ("degenerate", "guided_grpo", {"best": -0.001, "worst": -0.001}),
+        ("no_exception", "guided_grpo", {"best": 0.001, "worst": -0.001, "spare": 0.0}),
+    ],
+)
+def test_arms_of_thinktuning_shape_the_ratio_as_they_say(arm, term, options):
+    (found,) = thinktuning._objective(replace(thinktuning.Settings(), **thinktuning.ARMS[arm].changes)).terms
+    assert (found.name, found.unit, found.where, found.over) == (term, "token", "", "")
+    assert options.items() <= dict(found.options).items()

@@ -304,6 +304,9 @@ class _PlanLab(Lab):
         count = self._counts.setdefault(role, _Count())
         count.fits += 1
         count.examples += len(getattr(source, "records", ()))
+        rehearse = getattr(source, "rehearse", None)
+        if rehearse is not None:  # a source that asks further models while the student learns
+            rehearse(settings)
         ref = replace(model.ref, digest=f"planned {role} {count.fits}")
         return self.role(role, ref, facts_after(model.facts, objective, settings))
 

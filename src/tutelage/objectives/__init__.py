@@ -24,6 +24,7 @@ __all__ = [
     "dpo",
     "forward_kl",
     "grpo",
+    "guided_grpo",
     "ipo",
     "jensen_shannon",
     "kto",
@@ -267,6 +268,18 @@ def grpo(*, per: str = "sequence", clip_low: float = 0.2, clip_high: float = 0.2
         name="reference_kl", function=f"{_ESTIMATORS}:k3", takes=("log_probs", "reference_log_probs"), grain="token", unit=per, weight=kl
     )
     return Objective(terms=(term, k3) if kl else (term,))
+
+
+def guided_grpo(
+    *, per: str = "token", clip: float = 0.2, best: float = 0.001, worst: float = -0.001, reach: float = 4.0, spare: float = 0.01
+) -> Objective:
+    """GRPO on rollouts some of which somebody else wrote on: in those (marked `foreign`) the ratio is shaped by the advantage, from `best`
+    at `reach` to `worst` at minus it; unlikely tokens (under `spare`) of bad ones take the clipped term."""
+    _positive("guided_grpo", "reach", reach)
+    takes = ("log_probs", "behaviour_log_probs", "advantages", "foreign")
+    options = (("clip_low", clip), ("clip_high", clip), ("best", best), ("worst", worst), ("reach", reach), ("spare", spare))
+    term = Term(name="guided_grpo", function=f"{_POLICY}:guided", takes=takes, grain="token", unit=per, options=options)
+    return Objective(terms=(term,))
 
 
 def rloo() -> Objective:

@@ -24,6 +24,36 @@ def shaped(log_probs: Tensor, behaviour: Tensor, advantages: Tensor, *, gamma: f
     return -ratio / (ratio + gamma) * advantages
 
 
+def guided(
+    log_probs: Tensor,
+    behaviour: Tensor,
+    advantages: Tensor,
+    foreign: Tensor,
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    best: float = 0.001,
+    worst: float = -0.001,
+    reach: float = 4.0,
+    spare: float = 0.01,
+) -> Tensor:
+    """The clipped term where `foreign` is 0; where it is 1 (a text that somebody else wrote or wrote on), -A pi / (sg[pi] + gamma(A)).
+
+    Aswin et al. 2025 (ThinkTuning), advantage-aware shaping: gamma runs linearly from `best` at A = `reach` to `worst` at -`reach` and
+    stays there beyond; equal ends make it a constant. A denominator under 0 is sg[pi] / 1.0001, one over 1 is sg[pi] / 0.9999. Where A < 0
+    and pi < `spare` the clipped term stands, so that what is unlikely already is not pushed down. Behaviour log-probabilities of 0 are
+    unknown: they are the student's own.
+    """
+    held = log_probs.detach()
+    ordinary = clipped(log_probs, torch.where(behaviour < 0, behaviour, held), advantages, clip_low=clip_low, clip_high=clip_high)
+    share = ((reach - advantages) / (2 * reach)).clamp(0.0, 1.0)
+    likely = held.exp()
+    below = likely + best + (worst - best) * share
+    weight = torch.where(below <= 0, 1.0001, torch.where(below > 1, 0.9999, likely / below.clamp(min=torch.finfo(below.dtype).tiny)))
+    shaped_ = -advantages * torch.exp(log_probs - held) * weight
+    return torch.where((foreign > 0) & ~((advantages < 0) & (likely < spare)), shaped_, ordinary)
+
+
 def reinforce(sequence_log_probs: Tensor, advantages: Tensor) -> Tensor:
     """-A log pi(y), (sequences,): with leave-one-out advantages Ahmadian et al. 2024 (RLOO), eq. 8."""
     return -advantages * sequence_log_probs

@@ -28,6 +28,7 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
     "chosen_hidden": ("pair", "(pairs, width) the student's last hidden state at the last token of the chosen sequence"),
     "rejected_hidden": ("pair", "(pairs, width)"),
     "advantages": ("token", "(tokens,) the advantage of the sequence a token belongs to"),
+    "foreign": ("token", "(tokens,) 1 in texts that somebody else wrote or wrote on, as the source's marks say, else 0"),
     "hidden": ("token", "(tokens, width) the student's last hidden state at the predicting position"),
     "teacher_hidden": ("token", "(tokens, teacher width) the teacher's"),
     "sequence_log_probs": ("sequence", "(sequences,) summed over the charged tokens"),

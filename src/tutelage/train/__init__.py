@@ -29,10 +29,12 @@ if TYPE_CHECKING:
         Selected,
         Source,
     )
+    from tutelage.train.splicing import FOREIGN, Foreign, Guidance, Spliced
     from tutelage.train.targets import Asking, Instead, Itself, Joined, Reference, Sampled, Targets, Teacher, TopK
     from tutelage.train.watch import Watch
 
 __all__ = [
+    "FOREIGN",
     "FORMAT_VERSION",
     "IMITATED",
     "IN_SPAN",
@@ -44,8 +46,10 @@ __all__ = [
     "Facts",
     "FitSettings",
     "Fixed",
+    "Foreign",
     "Gated",
     "Gates",
+    "Guidance",
     "InSpans",
     "Instead",
     "Itself",
@@ -66,6 +70,7 @@ __all__ = [
     "Sampled",
     "Selected",
     "Source",
+    "Spliced",
     "Targets",
     "Teacher",
     "TopK",
@@ -74,7 +79,7 @@ __all__ = [
     "where_wrong",
 ]
 
-_ROOMS = ("settings", "sources", "targets", "rewards", "watch", "compared", "gated", "revision")
+_ROOMS = ("settings", "sources", "targets", "rewards", "watch", "compared", "gated", "revision", "splicing")
 """Where the names stand, the commonest first: a recipe imports what it names and not the whole menu, so that showing one is quick."""
 
 

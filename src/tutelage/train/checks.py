@@ -21,7 +21,12 @@ _OF_LM_HEAD = frozenset(
     }
 )
 _OF_PAIRS = ("chosen_", "rejected_", "reference_chosen_", "reference_rejected_")
-_OF_ROLLOUTS = {"behaviour_log_probs": "behaviour_log_probs", "advantages": "advantages", "sequence_advantages": "advantages"}
+_OF_ROLLOUTS = {
+    "behaviour_log_probs": "behaviour_log_probs",
+    "advantages": "advantages",
+    "sequence_advantages": "advantages",
+    "foreign": "foreign",
+}
 """Quantity to the fact of a row that it is made of."""
 _MODEL_FILES = ("config.json", "adapter_config.json")
 

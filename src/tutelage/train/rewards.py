@@ -23,23 +23,25 @@ class Checked:
     """What a verifier says of each rollout's text: the verifiable reward of reasoning tasks.
 
     `problems` stand in the order of the source's prompts; `by` names the verifier in the fit's key, a task and its version for example.
-    A text that no answer can be read from gets what the verifier gives it, usually 0; `unparsed` counts them.
+    A text that no answer can be read from gets what the verifier gives it, usually 0; `unparsed` counts them. `ended`: a text that was cut
+    off gets 0 whatever stands in it.
     """
 
-    def __init__(self, problems: Sequence[Problem], *, verify: Callable[[Problem, str], Verdict], by: str) -> None:
+    def __init__(self, problems: Sequence[Problem], *, verify: Callable[[Problem, str], Verdict], by: str, ended: bool = False) -> None:
         if not by:
             raise SettingsError("a verifiable reward needs the name of its verifier for the fit's key", got=by)
-        self.problems, self._verify, self._by = tuple(problems), verify, by
+        self.problems, self._verify, self._by, self._ended = tuple(problems), verify, by, ended
         self.asked = self.unparsed = 0
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[float]:
         verdicts = [self._verify(self.problems[r.place], r.text) for r in rollouts]
         self.asked += len(verdicts)
         self.unparsed += sum(not v.parsed for v in verdicts)
-        return [v.score for v in verdicts]
+        return [0.0 if self._ended and r.finish != "stop" else v.score for r, v in zip(rollouts, verdicts, strict=True)]
 
     def describe(self) -> dict[str, Any]:
-        return {"checked": content_id([p.id for p in self.problems]), "by": self._by}
+        body = {"checked": content_id([p.id for p in self.problems]), "by": self._by}
+        return body | ({"ended": True} if self._ended else {})  # so that fits without it keep their keys
 
 
 class Near:

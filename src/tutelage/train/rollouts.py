@@ -196,9 +196,11 @@ def _opened(hook: Any, site: Site) -> Any:
 
 def _means(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """What the fit's record says of the rollouts of one draw: mean reward, tokens, and surprise (minus the mean log-probability of their
-    tokens when they were drawn, an estimate of the policy's entropy)."""
+    tokens when they were drawn, an estimate of the policy's entropy); where some were written on, their share and mean reward."""
     drawn = [x for r in rollouts for x in r.log_probs]
-    return {
+    spliced = [r.reward for r in rollouts if r.keep]
+    told = {"spliced": len(spliced) / len(rollouts), "spliced_reward": sum(spliced) / len(spliced)} if spliced else {}
+    return told | {
         "reward": sum(r.reward for r in rollouts) / max(1, len(rollouts)),
         "tokens": sum(len(r.ids) for r in rollouts) / max(1, len(rollouts)),
         "surprise_nats": -sum(drawn) / max(1, len(drawn)),

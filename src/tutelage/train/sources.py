@@ -14,6 +14,7 @@ from tutelage.select.domain_weights import ExcessLoss, Reweighing, shares_of
 if TYPE_CHECKING:
     from tutelage.train.feeds import Feed, Site
     from tutelage.train.mixing import Drawing
+    from tutelage.train.settings import FitSettings
 
 _ADVANTAGES = ("group", "group_mean", "leave_one_out", "reward")
 
@@ -118,6 +119,13 @@ class Live(Protocol):
     def open(self, site: Site) -> Callable[..., Any]: ...
 
 
+@runtime_checkable
+class Asks(Protocol):
+    """An edit that asks further models while the fit runs, and can say beforehand how much."""
+
+    def rehearse(self, *, prompts: int, samples: int) -> None: ...
+
+
 class OnPolicy:
     """Completions of the live student to the given prompts, `samples` each, edited and rewarded before they become a window."""
 
@@ -164,6 +172,11 @@ class OnPolicy:
             "reuse": self.reuse,
             **({"marks": identity_of(self.marks)} if self.marks is not None else {}),  # so that fits without any keep their keys
         }
+
+    def rehearse(self, settings: FitSettings) -> None:
+        """Ask further models what the edit would ask of them, for a plan's count; nothing else happens."""
+        if isinstance(self.edit, Asks):
+            self.edit.rehearse(prompts=settings.batch, samples=self.samples)
 
     def open(self, site: Site) -> Drawing:
         from tutelage.train.rollouts import OnPolicyFeed

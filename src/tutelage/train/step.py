@@ -175,6 +175,7 @@ _FINDERS: Mapping[str, Callable[[Measured], Tensor]] = {
     "teacher_top_log_probs": lambda m: m.ask("teacher_top_log_probs"),
     "behaviour_log_probs": lambda m: m.batch.fact("behaviour_log_probs"),
     "advantages": lambda m: m.batch.fact("advantages"),
+    "foreign": lambda m: m.batch.fact("foreign"),
     "sequence_advantages": lambda m: m.batch.row_fact("advantages"),
     "chosen_tokens": lambda m: m.batch.row_tokens[m.chosen],
     "rejected_tokens": lambda m: m.batch.row_tokens[m.rejected],
