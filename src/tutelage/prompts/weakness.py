@@ -52,9 +52,7 @@ def example(kind: str = "", serial: int = 0) -> str:
     """A reply that the form can be read from; planning answers with it."""
     if kind == "weakness.subskills":
         return f"<part>carrying over a ten, case {serial}</part>\n<part>sums of many numbers, case {serial}</part>"
-    return (
-        f"<lack>It loses the ten when a sum goes over ten, case {serial}.</lack>\n<lack>It stops too early, case {serial}.</lack>"
-    )
+    return f"<lack>It loses the ten when a sum goes over ten, case {serial}.</lack>\n<lack>It stops too early, case {serial}.</lack>"
 
 
 def _distinct(found: Sequence[str]) -> list[str]:

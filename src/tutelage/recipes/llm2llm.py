@@ -120,28 +120,20 @@ LAPTOP: dict[str, Any] = dict(
 )  # fmt: skip
 """Found on seeds >= 100 with the bundled pair; see docs/log.md."""
 
-TOY: dict[str, Any] = LAPTOP | dict(
-    seeds=6, rounds=2, per_round=4, validation=4, sft=FitSettings(lr=4e-3, batch=8, epochs=1), shots=(0,)
-)
+TOY: dict[str, Any] = LAPTOP | dict(seeds=6, rounds=2, per_round=4, validation=4, sft=FitSettings(lr=4e-3, batch=8, epochs=1), shots=(0,))
 
 ARMS: dict[str, Arm] = {
     "untouched": Arm(summary="the student as it is", changes={"teach": False}, needs={"student": ("generate",)}),
     "seed_only": Arm(summary="taught by the seed problems alone", changes={"rounds": 1}),
-    "copies": Arm(
-        summary="the seed problems repeated to as many rows", changes={"like": "any", "write": "copies", "at_once": True}
-    ),
-    "edits": Arm(
-        summary="the seed problems with edited words (EDA)", changes={"like": "any", "write": "edits", "at_once": True}
-    ),
+    "copies": Arm(summary="the seed problems repeated to as many rows", changes={"like": "any", "write": "copies", "at_once": True}),
+    "edits": Arm(summary="the seed problems with edited words (EDA)", changes={"like": "any", "write": "edits", "at_once": True}),
     "any_seed": Arm(summary="look-alikes of all seed problems alike", changes={"like": "any"}),
     "llm2llm": Arm(summary="look-alikes of the seed problems that the student misses"),
     "at_once": Arm(summary="all look-alikes after the first round", changes={"at_once": True}),
     "errors_of_all": Arm(summary="look-alikes of missed synthetic problems too", changes={"like": "missed_of_all"}),
     "continued": Arm(summary="every round trains the last round's student on", changes={"continued": True}),
     "checked": Arm(summary="only look-alikes whose answer the teacher reaches twice", changes={"check": True}),
-    "shuffled": Arm(
-        summary="control: look-alikes of as many random seed problems as are missed", changes={"like": "random"}, control=True
-    ),
+    "shuffled": Arm(summary="control: look-alikes of as many random seed problems as are missed", changes={"like": "random"}, control=True),
 }
 
 REPRODUCE = Experiment(
