@@ -1,10 +1,10 @@
-"""What the arms of KDRL, semantic revision and ThinkTuning charge, held against the papers' lines."""
+"""What the arms of KDRL, semantic revision, ThinkTuning and SaySelf charge, held against the papers' lines."""
 
 from dataclasses import replace
 
 import pytest
 
-from tutelage.recipes import kdrl, semantic_revision, thinktuning
+from tutelage.recipes import kdrl, sayself, semantic_revision, thinktuning
 from tutelage.recipes.kdrl import Settings, _objective
 
 
@@ -90,3 +90,15 @@ def test_arms_of_thinktuning_shape_the_ratio_as_they_say(arm, term, options):
     (found,) = thinktuning._objective(replace(thinktuning.Settings(), **thinktuning.ARMS[arm].changes)).terms
     assert (found.name, found.unit, found.where, found.over) == (term, "token", "", "")
     assert options.items() <= dict(found.options).items()
+
+
+@pytest.mark.parametrize(
+    ("arm", "terms", "marked"),
+    [("sayself", ["grpo"], ["stated"]), ("linear", ["grpo"], ["stated"]), ("unmasked", ["grpo"], [""])],
+)
+def test_sayself_charges_the_stated_number_alone(arm, terms, marked):
+    settings = replace(sayself.Settings(), **sayself.ARMS[arm].changes)
+    objective = sayself._objective(settings)
+    assert ([t.name for t in objective.terms], [t.where for t in objective.terms]) == (terms, marked)
+    held = sayself._objective(replace(settings, kl=0.1))
+    assert [t.where for t in held.terms] == marked * 2, "the divergence is restricted likewise"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tutelage.train.compared import Compared
     from tutelage.train.gated import Gated, Gates, Portions
-    from tutelage.train.revision import IN_SPAN, InSpans, Revised
-    from tutelage.train.rewards import IMITATED, Checked, Near, Rated, where_none_is_right, where_wrong
+    from tutelage.train.revision import IN_SPAN, STATED, InSpans, Onward, Revised
+    from tutelage.train.rewards import IMITATED, Checked, Near, Rated, Staked, where_none_is_right, where_wrong
     from tutelage.train.settings import FORMAT_VERSION, FitSettings, Lora
     from tutelage.train.sources import (
         Domains,
@@ -38,6 +38,7 @@ __all__ = [
     "FORMAT_VERSION",
     "IMITATED",
     "IN_SPAN",
+    "STATED",
     "Asking",
     "Checked",
     "Compared",
@@ -60,6 +61,7 @@ __all__ = [
     "Mixture",
     "Near",
     "OnPolicy",
+    "Onward",
     "Portions",
     "Rated",
     "Reference",
@@ -71,6 +73,7 @@ __all__ = [
     "Selected",
     "Source",
     "Spliced",
+    "Staked",
     "Targets",
     "Teacher",
     "TopK",

@@ -181,3 +181,10 @@ class SpanMarks:
     def _final_ids(self, rollout: Rollout) -> tuple[int, ...]:
         tail = self._rendering.completion_ids(rollout.new) if rollout.new is not None else ()
         return (*rollout.ids[: rollout.keep], *tail)
+
+
+def onward_marks(rendering: Rendering, ids: Sequence[int], begin: int | None) -> list[float]:
+    """One number per id: 1 where its text reaches beyond character `begin`, and for all that follow."""
+    if begin is None:
+        return [0.0] * len(ids)
+    return [float(len(rendering.text(ids[: i + 1])) > begin) for i in range(len(ids))]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import SettingsError, did_you_mean
-from tutelage.train.sources import Edit, Marks, identity_of
+from tutelage.train.sources import Edit, Facts, Marks, Rollout, identity_of
 from tutelage.train.targets import Asking, Teacher
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 IN_SPAN = "in_span"
 """The mark of a token whose predecessor stands in the same span."""
+STATED = "stated"
+"""The mark of the tokens with which a rollout states something of itself."""
 PLACES = ("worst", "random")
 WORDS = ("likeliest", "drawn")
 
@@ -60,6 +62,28 @@ class Revised:
         from tutelage.train.revising import Reviser
 
         return Reviser(self, site)
+
+
+class Onward:
+    """Marks `stated`: 1 for every token from a character on, where `begin` finds one in the rollout's text, ends included; else 0.
+
+    A token that reaches beyond that character's beginning is marked, so that a space and a digit in one token count as the digit.
+    """
+
+    def __init__(self, begin: Callable[[str], int | None], *, by: str) -> None:
+        """`by` names what `begin` looks for, for the fit's key."""
+        self.begin, self.by = begin, by
+
+    def describe(self) -> dict[str, Any]:
+        return {"onward": self.by}
+
+    def open(self, site: Site) -> Marks:
+        from tutelage.train.revising import onward_marks
+
+        def marks(rollouts: Sequence[Rollout]) -> list[Facts]:
+            return [{STATED: onward_marks(site.rendering, r.ids, self.begin(r.text))} for r in rollouts]
+
+        return marks
 
 
 class InSpans:

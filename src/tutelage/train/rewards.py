@@ -44,6 +44,48 @@ class Checked:
         return body | ({"ended": True} if self._ended else {})  # so that fits without it keep their keys
 
 
+class Staked:
+    """A scoring rule on the confidence that each rollout states in its own answer.
+
+    `read` gives a text's answer part, which is verified, and its confidence in [0, 1], None where it states none (reward `missing`).
+    `by` names verifier and reader in the fit's key. `deal`: the answer of another prompt's rollout decides what was right.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        *,
+        verify: Callable[[Problem, str], Verdict],
+        read: Callable[[str], tuple[str, float | None]],
+        rule: Callable[[float, float], float],
+        by: str,
+        missing: float = -1.0,
+        deal: bool = False,
+    ) -> None:
+        if not by:
+            raise SettingsError("a reward on stated confidence needs the name of its verifier for the fit's key", got=by)
+        self.problems, self._verify, self._read, self._rule = tuple(problems), verify, read, rule
+        self._by, self._missing, self._deal = by, missing, deal
+
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[float]:
+        stated = [self._read(r.text) for r in rollouts]
+        right = [float(self._verify(self.problems[r.place], text).right) for r, (text, _) in zip(rollouts, stated, strict=True)]
+        if self._deal:
+            turn = len(right) // 2
+            right = [*right[turn:], *right[:turn]]
+        return [self._missing if sure is None else self._rule(sure, c) for (_, sure), c in zip(stated, right, strict=True)]
+
+    def describe(self) -> dict[str, Any]:
+        rule = identity_of(self._rule)
+        return {
+            "staked": content_id([p.id for p in self.problems]),
+            "by": self._by,
+            "rule": rule,
+            "missing": self._missing,
+            "deal": self._deal,
+        }
+
+
 class Near:
     """Another reward plus `weight` times the mean over a rollout's tokens of log p(token) under the teacher minus under the student that
     drew it: imitation by the shape of the reward."""
