@@ -466,7 +466,7 @@ def test_classes_without_names_are_numbered_and_one_output_is_no_classifier(tmp_
     three = made.fit("student", made.student, Fixed(LABELLED), cross_entropy(), settings=FitSettings(lr=1e-3, head="class", classes=3))
     assert three.facts.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
     one = made.fit("rater", made.student, Fixed(LABELLED), cross_entropy(), settings=FitSettings(lr=1e-3, head="class", classes=1))
-    assert one.facts.capabilities == {"embed", "train"}
+    assert one.facts.capabilities == {"embed", "reward", "train"}
     embeds = made.fit("embedder", made.student, Fixed(LABELLED), cross_entropy(), settings=FitSettings(lr=1e-3, head="embed"))
     assert embeds.facts == made.student.facts
 
