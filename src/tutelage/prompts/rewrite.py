@@ -34,10 +34,12 @@ def parse_another(dialect: Dialect, text: str) -> str | None:
 
 
 def example(kind: str = "", serial: int = 0) -> str:
-    """A reply that either form can be read from; planning answers with it."""
-    question = f"Jar {serial} holds 3 red and 4 blue beads and 2 more are added. How many beads does it hold now?"
+    """A reply that either form can be read from; planning answers with it. Several numbers differ by call, else the questions would be
+    dropped as repeats of one another."""
+    red, blue, more = 3 + serial, 4 + 2 * serial, 2 + 3 * serial
+    question = f"Jar {serial} holds {red} red and {blue} blue beads and {more} more are added. How many beads does it hold now?"
     if kind == "rewrite.another":
-        return f"<draft>{question}</draft>\n<check>All numbers are given, one answer: 9.</check>\n<final>\n{question}\n</final>"
+        return f"<draft>{question}</draft>\n<check>All numbers are given, one answer: {red + blue + more}.</check>\n<final>\n{question}\n</final>"
     return f"<rephrased>\n{question}\n</rephrased>"
 
 
