@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tutelage.errors import DataError, QualityGate, SettingsError
 from tutelage.generate.questions import draft_by_skill
 from tutelage.generate.solutions import solve
 from tutelage.lab import Lab, Role
 from tutelage.objectives import cross_entropy
-from tutelage.prompts.critics import follows_instructions
 from tutelage.prompts.technique import Technique
 from tutelage.prompts.techniques import GENERAL
 from tutelage.records import Example, Feedback, Origin, Problem, Prompt, Solution
 from tutelage.select.probes import discriminating_probes
-from tutelage.select.rewarded import Marked, carries_solutions, given_solutions
 from tutelage.signals.one_shot import one_shot
 from tutelage.signals.responses import responses
 from tutelage.tasks.task import by_skill
 from tutelage.train import FitSettings, Fixed
+
+if TYPE_CHECKING:
+    from tutelage.select.rewarded import Marked
 
 REPLY_SHOWN = 120
 """Characters of an unreadable reply that an error message shows."""
@@ -235,6 +237,9 @@ def marked_solutions(
 ) -> list[Marked]:
     """The marked solutions that the problems carry; where they carry none, `n` draws of the writer for each with the verifier's marks,
     plainly asked, or under the task's first technique where the writer follows no instructions. Unparsed ones are left out."""
+    from tutelage.prompts.critics import follows_instructions  # here, so that showing a recipe need not import it
+    from tutelage.select.rewarded import carries_solutions, given_solutions
+
     if carries_solutions(problems):
         kept = given_solutions(problems, step=name)
         asked = len(kept)
