@@ -52,6 +52,15 @@ def _orders(
     return orders
 
 
+def _dealt(seen: Observation, skills: Sequence[str], rows: int, *, per_order: int, rng: random.Random, errors: bool) -> list[Order]:
+    """`rows` in all, each order of a skill drawn from `skills`."""
+    return [
+        order
+        for start in range(0, rows, per_order)
+        for order in _orders(seen, rng.choice(skills), min(per_order, rows - start), per_order=per_order, rng=rng, errors=errors, focus=())
+    ]
+
+
 @dataclass(kw_only=True)
 class Random:
     """No state: rows of a random skill each, after random solved problems."""
@@ -65,19 +74,7 @@ class Random:
 
     def plan(self, seen: Observation) -> Sequence[Order]:
         rng = self.draw(seen.round)
-        return [
-            order
-            for start in range(0, self.rows, self.per_order)
-            for order in _orders(
-                seen,
-                rng.choice(seen.skills),
-                min(self.per_order, self.rows - start),
-                per_order=self.per_order,
-                rng=rng,
-                errors=False,
-                focus=(),
-            )
-        ]
+        return _dealt(seen, seen.skills, self.rows, per_order=self.per_order, rng=rng, errors=False)
 
 
 @dataclass(kw_only=True)
@@ -94,13 +91,7 @@ class WeakestErrors:
     def plan(self, seen: Observation) -> Sequence[Order]:
         rng = self.draw(seen.round)
         skills = [x.problem.skill for x in seen.errors if x.problem.skill in seen.skills] or list(seen.skills)
-        return [
-            order
-            for start in range(0, self.rows, self.per_order)
-            for order in _orders(
-                seen, rng.choice(skills), min(self.per_order, self.rows - start), per_order=self.per_order, rng=rng, errors=True, focus=()
-            )
-        ]
+        return _dealt(seen, skills, self.rows, per_order=self.per_order, rng=rng, errors=True)
 
 
 @dataclass(kw_only=True)
