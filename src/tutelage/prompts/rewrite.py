@@ -39,7 +39,8 @@ def example(kind: str = "", serial: int = 0) -> str:
     red, blue, more = 3 + serial, 4 + 2 * serial, 2 + 3 * serial
     question = f"Jar {serial} holds {red} red and {blue} blue beads and {more} more are added. How many beads does it hold now?"
     if kind == "rewrite.another":
-        return f"<draft>{question}</draft>\n<check>All numbers are given, one answer: {red + blue + more}.</check>\n<final>\n{question}\n</final>"
+        check = f"All numbers are given, one answer: {red + blue + more}."
+        return f"<draft>{question}</draft>\n<check>{check}</check>\n<final>\n{question}\n</final>"
     return f"<rephrased>\n{question}\n</rephrased>"
 
 
