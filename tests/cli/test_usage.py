@@ -135,6 +135,7 @@ def test_a_wrong_input_is_named_with_its_value_and_the_way_out(place, case, caps
     for word in words:
         assert word in err
     assert "fix: " in err or "must be" in err
+    assert err.lower().count("did you mean") <= 1
     assert not out or out.startswith("arte on"), "nothing was begun"
 
 

@@ -21,7 +21,13 @@ from tutelage.errors import BudgetExhausted, SettingsError, TutelageError
 if TYPE_CHECKING:
     from tutelage.experiments.request import Request
 
-OPTIONS: dict[str, Any] = {"add_completion": False, "no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+OPTIONS: dict[str, Any] = {
+    "add_completion": False,
+    "no_args_is_help": True,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "suggest_commands": False,  # click says it already
+}
 app = typer.Typer(**OPTIONS)
 
 INTERRUPTED = 130
