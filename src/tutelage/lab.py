@@ -318,10 +318,18 @@ class Lab:
 
     # -- measuring -------------------------------------------------------------------------------------------------------------
 
-    def evaluate(self, name: str, model: Role, *, shots: Sequence[int] = (0,), max_tokens: int) -> list[Scorecard]:
+    def evaluate(
+        self, name: str, model: Role, *, shots: Sequence[int] = (0,), max_tokens: int, read: Callable[[str], str] | None = None
+    ) -> list[Scorecard]:
         """Score a model on the test problems, once per number of shots. Nothing else reads them. A classifier is asked for its likeliest
-        label; it takes no shots and no tokens."""
-        return [self._told(self._card(name, model, k, max_tokens)) for k in shots]
+        label; it takes no shots and no tokens. `read`: the part of a reply that is its solution, where a model says more."""
+        return [self._told(self._card(name, model, k, max_tokens, read)) for k in shots]
+
+    def evaluate_confidence(self, tell: Callable[[Sequence[Problem]], Sequence[tuple[str, float | None]]]) -> dict[str, float | None]:
+        """What the confidence is worth that `tell` gives with its answers to the test problems. `tell` never looks at their answers."""
+        from tutelage.evaluate import evaluate_confidence
+
+        return evaluate_confidence(tell, task=self.task, problems=self._test)
 
     def evaluate_reward(self, name: str, model: Role, rate: Callable[[Sequence[Prompt], Sequence[str]], list[float | None]]) -> Scorecard:
         """Pair accuracy of `rate`, which rests on `model`, on the marked solutions of the test problems. Nothing else reads them."""
@@ -335,37 +343,20 @@ class Lab:
         self._scorecards.append(card)
         return card
 
-    def _card(self, name: str, model: Role, shots: int, max_tokens: int) -> Scorecard:
+    def _card(self, name: str, model: Role, shots: int, max_tokens: int, read: Callable[[str], str] | None) -> Scorecard:
         from tutelage.evaluate import evaluate, evaluate_classifier  # here, so that showing a recipe need not import it
 
+        about: dict[str, Any] = {"name": name, "task": self.task, "problems": self._test}
+        about |= {"model_id": model.id, "seed": self.seed, "arm": self.arm}
         if {"generate", "classify"} & model.facts.capabilities == {"classify"}:
             if shots:
                 raise CapabilityError(
                     "a classifier cannot be shown examples", got=f"{shots} shots, {model.ref.name}", fix="evaluate it with 0 shots"
                 )
-            return evaluate_classifier(
-                model,
-                name=name,
-                task=self.task,
-                problems=self._test,
-                labels=model.facts.labels,
-                model_id=model.id,
-                seed=self.seed,
-                arm=self.arm,
-            )
-        return evaluate(
-            model,
-            name=name,
-            task=self.task,
-            problems=self._test,
-            wording=model.wording,
-            sampling=self.sampling(f"evaluate, {shots}-shot", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop),
-            model_id=model.id,
-            shots=shots,
-            seed=self.seed,
-            arm=self.arm,
-            template=model.facts.template,
-        )
+            return evaluate_classifier(model, labels=model.facts.labels, **about)
+        sampling = self.sampling(f"evaluate, {shots}-shot", max_tokens=max_tokens, stop=model.wording.dialect.solution_stop)
+        asked: dict[str, Any] = {"wording": model.wording, "sampling": sampling, "shots": shots, "template": model.facts.template}
+        return evaluate(model, read=read, **asked, **about)
 
     def finish(self) -> list[Scorecard]:
         """Called after `run`: the scorecards become a file and the arm is done."""

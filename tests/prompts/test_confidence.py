@@ -3,7 +3,18 @@
 import pytest
 
 from tutelage.prompts import confidence
-from tutelage.prompts.confidence import Stated, explains, parse_rationale, read_stated, render_rationale, rivals, state
+from tutelage.prompts.confidence import (
+    Stated,
+    cue,
+    example,
+    explains,
+    parse_rationale,
+    read_stated,
+    render_rationale,
+    rivals,
+    state,
+    unstated,
+)
 from tutelage.prompts.dialects import BBH, DIALECTS, ENGLISH, FOLDS
 from tutelage.records import Problem
 from tutelage.tasks.folds import verify
@@ -92,3 +103,33 @@ def test_the_answer_can_still_be_verified():
 def test_the_example_can_be_read():
     assert parse_rationale(confidence.example(1)) != parse_rationale(confidence.example(2))
     assert parse_rationale(confidence.example(1))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text", "kept"),
+    [
+        (ENGLISH, "It is 4.\nSelf-reflection: hm\nConfidence: high ", "It is 4.\nSelf-reflection: hm"),
+        (ENGLISH, "It is 4.\nSelf-reflection: hm\nConfidence:", "It is 4.\nSelf-reflection: hm"),
+        (ENGLISH, "It is 4.\nconfidence: 11", "It is 4."),
+        (ENGLISH, "It is 4.\n\n", "It is 4."),
+        (ENGLISH, "", ""),
+        (ENGLISH, "It is 4.\nConfidence: 7", None),
+        (FOLDS, "Mon 8 8 => 8", "Mon 8 8 => 8"),
+        (FOLDS, "Mon 8 8 => 8 ; 8 1 ? 12", "Mon 8 8 => 8 ; 8 1"),
+        (FOLDS, "Mon 8 8 => 8 ; 8 1 ?", "Mon 8 8 => 8 ; 8 1"),
+        (FOLDS, "Mon 8 8 => 8 ; 8 1 ? 2", None),
+    ],
+)
+def test_behind_what_is_left_the_cue_and_a_number_state_a_confidence(dialect, text, kept):
+    assert unstated(dialect, text) == kept
+    if kept:
+        led = read_stated(dialect, f"{kept}{cue(dialect)} 10")
+        assert led.confidence == 10
+        assert unstated(dialect, f"{kept}{cue(dialect)} 10") is None
+        assert led.answer in kept
+
+
+def test_the_example_that_states_a_confidence_can_be_read():
+    told = read_stated(ENGLISH, example(kind="confidence.stating", serial=14))
+    assert told.confidence == 3
+    assert told.answer.endswith("</ans>")

@@ -1,11 +1,17 @@
 """What the arms of KDRL, semantic revision, ThinkTuning and SaySelf charge, held against the papers' lines."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from tutelage.capabilities import Completion, Sampling
+from tutelage.prompts.dialects import ENGLISH
+from tutelage.prompts.wording import Wording
 from tutelage.recipes import kdrl, sayself, semantic_revision, thinktuning
 from tutelage.recipes.kdrl import Settings, _objective
+from tutelage.records import Problem, Solution
+from tutelage.tasks.folds import verify
 
 
 def kdrl_arm(name):
@@ -102,3 +108,72 @@ def test_sayself_charges_the_stated_number_alone(arm, terms, marked):
     assert ([t.name for t in objective.terms], [t.where for t in objective.terms]) == (terms, marked)
     held = sayself._objective(replace(settings, kl=0.1))
     assert [t.where for t in held.terms] == marked * 2, "the divergence is restricted likewise"
+
+
+class Explainer:
+    """A teacher that follows instructions and needs as many tries as the question says."""
+
+    wording = SimpleNamespace(dialect=ENGLISH)
+
+    def __init__(self):
+        self.asked = []
+
+    def generate(self, prompts, sampling):
+        self.asked.append((len(prompts), sampling.temperature))
+        usable = "<reflection>I am not sure of step 1.</reflection>"
+        return [[Completion(text=usable if f"needs {len(self.asked)}" in p.text else "Most responses say 4.")] for p in prompts]
+
+
+def test_a_reflection_that_cannot_be_used_is_asked_for_again():
+    """Greedy first, then drawn; only what is missing is asked for; after the last try it is None."""
+    teacher = Explainer()
+    items = [([Solution(problem=Problem(text=f"needs {n}"), text="4", answer="4")], [[0]]) for n in (1, 3, 2, 9)]
+    lab = SimpleNamespace(sampling=lambda name, **given: Sampling(**given, seed=1 if given["temperature"] else None))
+    found = sayself._reflections(lab, sayself.Settings(), teacher, items)
+    assert found == ["I am not sure of step 1."] * 3 + [None]
+    assert teacher.asked == [(4, 0.0), (3, 1.0), (2, 1.0)]
+    assert sayself._reflections(lab, replace(sayself.Settings(), reflect=False), teacher, items) == [""] * 4
+
+
+def test_feedback_is_left_out_by_its_opinion_or_by_where_it_ends():
+    """The opinion of the second is wrong (the response was right), and the third repairs a wrong response to another wrong answer."""
+    replies = {
+        "one": ("incorrect", "1"), "two": ("incorrect", "2"), "three": ("incorrect", "9"), "four": ("correct", "4"),
+    }  # fmt: skip
+    problems = [Problem(text=text, answer=str(i + 1)) for i, text in enumerate(replies)]
+    responses = ["<ans>7</ans>", "<ans>2</ans>", "<ans>7</ans>", "<ans>4</ans>"]
+
+    def generate(prompts, sampling):
+        named = [p.text.rpartition("<question>\n")[2].partition("\n")[0] for p in prompts]
+        form = "<opinion>{}</opinion><reason>Wait.</reason><phrase>So <ans>{}</ans></phrase>"
+        return [[Completion(text=form.format(*replies[name]))] for name in named]
+
+    wording = Wording(dialect=ENGLISH, description="Count.", answer_format="a number")
+    teacher = SimpleNamespace(wording=wording, generate=generate, id="b2-t")
+    lab = SimpleNamespace(
+        sampling=lambda name, **given: Sampling(**given), note=lambda *told: None,
+        task=SimpleNamespace(verify=verify, techniques=()),
+    )  # fmt: skip
+
+    def spliced(**changes):
+        proceed = thinktuning._feedback(lab, replace(thinktuning.Settings(), **changes), teacher, problems)
+        return [text is not None for text in proceed(list(enumerate(responses)))]
+
+    assert spliced() == [True] * 4
+    assert spliced(fair_only=True) == [True, False, True, True]
+    assert spliced(right_only=True) == [True, True, False, True]
+    assert spliced(fair_only=True, right_only=True) == [True, False, False, True]
+
+
+def test_the_course_of_a_fit_is_told_in_numbers():
+    notes = {}
+    told = [
+        {"reward": 0.5, "spliced": 0.25, "spliced_reward": 0.8, "foreign": 0.4, "surprise_nats": 1.0},
+        {"reward": 0.5, "foreign": 0.0, "surprise_nats": 0.2},
+    ]
+    lab = SimpleNamespace(told=lambda model: {"rollouts": told}, note=notes.__setitem__)
+    thinktuning._note_course(lab, None)
+    assert notes == pytest.approx({"reward of spliced minus others": 0.4, "tokens spliced": 0.2, "surprise at the end": 0.2})
+    notes.clear()
+    thinktuning._note_course(SimpleNamespace(told=lambda model: {}, note=notes.__setitem__), None)
+    assert notes == {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from checkpoints import tiny_checkpoint
 from tutelage.errors import SettingsError
@@ -17,7 +18,7 @@ from tutelage.records import Problem, Verdict
 from tutelage.train import FOREIGN, Checked, FitSettings, Foreign, Guidance, OnPolicy, Rollout, Spliced
 from tutelage.train.feeds import Site
 from tutelage.train.loop import fit
-from windows import examples, opened_site
+from windows import Opened, examples, off, opened_site
 
 PROMPTS = [e.prompt for e in examples()[:3]]
 
@@ -135,19 +136,9 @@ def test_spliced_texts_are_rewarded_marked_and_charged(student: Path, tmp_path: 
 
     def source(appended: bool) -> OnPolicy:
         return OnPolicy(
-            PROMPTS, max_tokens=30, samples=4, edit=Ended(), reward=Checked(problems, verify=ends_in_again, by="x", ended=True),
+            PROMPTS, max_tokens=30, samples=4, edit=Halved(), reward=Checked(problems, verify=ends_in_again, by="x", ended=True),
             marks=Foreign(appended=appended),
         )  # fmt: skip
-
-    class Ended:
-        """Tiny models never end: what they wrote counts as ended, half of it is written on."""
-
-        def describe(self) -> str:
-            return "ended"
-
-        def open(self, site: Site):
-            inner = spliced(site, guidance=Guidance(start=0.5, slack=0.0, shape="constant")).open(site)
-            return lambda rollouts: inner([replace(r, finish="stop") for r in rollouts])
 
     for appended in (False, True):
         window = source(appended).open(site).next()
@@ -167,6 +158,7 @@ def test_spliced_texts_are_rewarded_marked_and_charged(student: Path, tmp_path: 
     )  # fmt: skip
     assert [told["spliced"] for told in done.told["rollouts"]] == [0.5, 0.5]
     assert [told["spliced_reward"] for told in done.told["rollouts"]] == [1.0, 1.0]
+    assert all(0.5 < told[FOREIGN] < 1 for told in done.told["rollouts"]), "the share of tokens whose ratio is shaped"
 
 
 def test_a_text_that_was_cut_off_earns_nothing_where_an_end_is_asked_for(site: Site) -> None:
@@ -175,3 +167,65 @@ def test_a_text_that_was_cut_off_earns_nothing_where_an_end_is_asked_for(site: S
     assert Checked(problems, verify=ends_in_again, by="x")(cut) == [1.0, 1.0]
     assert Checked(problems, verify=ends_in_again, by="x", ended=True)(cut) == [0.0, 1.0]
     assert "ended" not in Checked(problems, verify=ends_in_again, by="x").describe()
+
+
+class Halved:
+    """Tiny models never end: what they wrote counts as ended, half of it is written on."""
+
+    def describe(self) -> str:
+        return "halved"
+
+    def open(self, site: Site):
+        inner = spliced(site, guidance=Guidance(start=0.5, slack=0.0, shape="constant")).open(site)
+        return lambda rollouts: inner([replace(r, finish="stop") for r in rollouts])
+
+
+def some_are_right(rollouts: Sequence[Rollout]) -> list[float]:
+    return [float((r.number + r.sample) % 3 == 0) for r in rollouts]
+
+
+@pytest.mark.parametrize("appended", [False, True])
+@pytest.mark.parametrize(("best", "worst", "spare"), [(0.001, -0.001, 0.0015), (0.4, -0.05, 0.0), (0.1, 0.1, 1.0)])
+def test_the_gradient_of_spliced_rollouts_is_its_twins(student: Path, appended: bool, best: float, worst: float, spare: float) -> None:
+    """Ratios and masks from the card's lines, token by token in float64, the seam found in the text and not in the marks; by every road of
+    the loop, under weights that have moved on since the rollouts were drawn."""
+    source = OnPolicy(PROMPTS, max_tokens=12, samples=4, edit=Halved(), reward=some_are_right, marks=Foreign(appended=appended))
+    window = source.open(opened_site(student, FitSettings(lr=1e-3, batch=3))).next()
+    assert window is not None
+    objective = guided_grpo(best=best, worst=worst, spare=spare)
+    network = Opened(student, window.groups, objective).network
+    rendering = opened_site(student, FitSettings(lr=1e-3, batch=3)).rendering
+    network.restore_attention()
+    module = network.module.double()
+    loss, kinds = torch.zeros((), dtype=torch.float64), {"shaped": 0, "spared": 0, "ordinary": 0}
+    for row in window.rows:
+        ids = torch.tensor([row.ids])
+        logits = module(ids, attention_mask=torch.ones_like(ids)).logits[0].log_softmax(-1)
+        written = row.ids[row.start :]
+        whole = rendering.text(written)
+        own = len(whole) if row.role != "edited" else whole.rindex(" | ")
+        advantage = row.facts["advantages"][0]
+        for place, drawn in zip(row.charged, row.facts["behaviour_log_probs"], strict=True):
+            pi = logits[place - 1, row.ids[place]].exp()
+            theirs = row.role == "edited" and len(rendering.text(written[: place - row.start + 1])) > own
+            foreign = theirs if appended else row.role == "edited"
+            if foreign and (advantage >= 0 or pi.item() >= spare):
+                gamma = best + (worst - best) * min(1.0, max(0.0, (4 - advantage) / 8))
+                below = pi.item() + gamma
+                below = pi.item() / 1.0001 if below <= 0 else pi.item() / 0.9999 if below > 1 else below
+                kinds["shaped"] += 1
+                loss = loss - advantage * pi / below
+                continue
+            kinds["spared" if foreign else "ordinary"] += 1
+            ratio = pi / (pi.item() if theirs else math.exp(drawn))
+            loss = loss - torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+    loss = loss / sum(len(r.charged) for r in window.rows)
+    assert kinds["shaped"] > 20 < kinds["ordinary"]
+    assert (kinds["spared"] > 5) == (spare > 0)
+    wanted = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+    flat = torch.cat([g.flatten() for g in wanted if g is not None])
+    opened = Opened(student, window.groups, objective)
+    for road in ({}, {"size": 1}, {"tile_bytes": 1}, {"layout": "right"}):
+        value, gradient = opened.value_and_gradient(**road)  # pyright: ignore[reportArgumentType]
+        assert value == pytest.approx(loss.item(), rel=1e-4), road
+        assert off(gradient.double(), flat) < 1e-4, road

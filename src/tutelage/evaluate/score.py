@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tutelage.capabilities import Generates, Sampling
 from tutelage.errors import DataError
@@ -38,16 +38,19 @@ def evaluate(
     seed: int = 0,
     arm: str = "",
     template: str = "",
+    read: Callable[[str], str] | None = None,
 ) -> Scorecard:
     """Greedy accuracy over `problems`. An answer that cannot be parsed scores 0 and lowers `parsed`; the two are shown apart.
 
-    `template`: which chat template the model puts around the prompts (`ModelFacts.template`)."""
+    `template`: which chat template the model puts around the prompts (`ModelFacts.template`). `read` takes what the verifier is to see out
+    of a reply, for models that say more than a solution; what they are asked stays the same, so the fingerprint does too."""
     if not problems:
         raise DataError(f"task '{task.name}' has no problems to score a model on", got="0 test problems", fix="give it a test split")
     renders = {skill: wording.shots(worked_examples(task, skill, shots)) for skill in {p.skill for p in problems}}
     prompts = [renders[p.skill](p) for p in problems]
     replies = model.generate(prompts, sampling)
-    verdicts = [task.verify(p, reply[0].text) for p, reply in zip(problems, replies, strict=True)]
+    texts = [reply[0].text if read is None else read(reply[0].text) for reply in replies]
+    verdicts = [task.verify(p, text) for p, text in zip(problems, texts, strict=True)]
     decoding = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "stop": sampling.stop}
     fingerprint = fingerprint_of(task, problems, asked=[p.id for p in prompts], shots=shots, decoding=decoding, template=template)
     return scorecard(

@@ -22,8 +22,9 @@ the pair, where the paper's teacher is the student's own start; the arm `own_tea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal
 
 from tutelage import steps
@@ -31,10 +32,10 @@ from tutelage.card import Arm, Card, Claim, Contrast, Experiment
 from tutelage.generate.reflections import reflect_on
 from tutelage.lab import Lab, Role
 from tutelage.objectives import Objective, grpo, guided_grpo
-from tutelage.prompts.feedback import continuation, gives_feedback, looks_back
+from tutelage.prompts.feedback import Reflection, continuation, gives_feedback, looks_back
 from tutelage.records import Example, Origin, Problem
 from tutelage.tasks.task import by_skill
-from tutelage.train import Checked, FitSettings, Foreign, Guidance, OnPolicy, Spliced
+from tutelage.train import FOREIGN, Checked, FitSettings, Foreign, Guidance, OnPolicy, Spliced
 
 CARD = Card(
     title="ThinkTuning: reflections spliced into rollouts",
@@ -64,6 +65,9 @@ CARD = Card(
         "Every batch is used for one update; the script takes four mini-batches of 32 from 128, and a dual clip that acts only there.",
         "Feedback that does not fit the response limit is not spliced; the script cuts it, which earns a reward of 0.",
         "The released constants end guidance after 8 of about 58 steps; the end is a setting, and `steady` never ends it.",
+        "Behaviour log-probabilities of a spliced rollout's own tokens are the sampler's; with one update per batch they are the student's "
+        "as they are recomputed in the script.",
+        "Which kind of reflection is shown (self-conflict, critique, agreement, consultancy) is not counted, only that there is one.",
         "The paper's demonstrations with a signature sentence are not reproduced; the wording of the prompt and its examples are ours.",
     ),
     demo_arms=("untouched", "grpo", "thinktuning", "dealt"),
@@ -123,6 +127,8 @@ class Settings:
     """Shape the ratio of the teacher's tokens only, not of the whole spliced rollout."""
     right_only: bool = False
     """Splice only feedback that reaches the right answer."""
+    fair_only: bool = False
+    """Splice only feedback whose opinion of the response is right."""
     own_teacher: bool = False
     """The untouched student gives the feedback, as in the paper."""
     deal: bool = False
@@ -160,6 +166,7 @@ ARMS: dict[str, Arm] = {
     "no_exception": Arm(summary="unlikely tokens of bad spliced rollouts pushed down too", changes={"spare": 0.0}),
     "appended": Arm(summary="the teacher's tokens shaped only", changes={"appended": True}),
     "right_only": Arm(summary="feedback that reaches the right answer only", changes={"right_only": True}),
+    "fair_only": Arm(summary="feedback whose opinion of the response is right only", changes={"fair_only": True}),
     "dealt": Arm(summary="control: feedback on another question's rollout", changes={"deal": True}, control=True),
 }
 
@@ -218,7 +225,7 @@ def _reinforced(lab: Lab, s: Settings, teacher: Role, problems: Sequence[Problem
     ])  # fmt: skip
 
     guidance = Guidance(start=s.start, floor=s.floor, slack=s.slack, share=s.decay, shape=s.shape)
-    about = {"teacher": teacher.id, "tokens": s.feedback_tokens, "right_only": s.right_only, "prompt": 1}
+    about = {"teacher": teacher.id, "tokens": s.feedback_tokens, "right_only": s.right_only, "fair_only": s.fair_only, "prompt": 1}
     edit = Spliced(
         _feedback(lab, s, teacher, problems), by=about, guidance=guidance, steps=s.steps, max_tokens=s.response_tokens, deal=s.deal
     )
@@ -227,7 +234,9 @@ def _reinforced(lab: Lab, s: Settings, teacher: Role, problems: Sequence[Problem
         reward=Checked(problems, verify=lab.task.verify, by=f"{lab.task.name} {lab.task.version}", ended=True),
         edit=edit if s.guide else None, marks=Foreign(appended=s.appended) if s.guide else None,
     )  # fmt: skip
-    return lab.fit("student", student, source, _objective(s), settings=replace(s.rl, steps=s.steps), step="reinforce")
+    tuned = lab.fit("student", student, source, _objective(s), settings=replace(s.rl, steps=s.steps), step="reinforce")
+    _note_course(lab, tuned)
+    return tuned
 
 
 def _objective(s: Settings) -> Objective:
@@ -251,11 +260,13 @@ def _feedback(lab: Lab, s: Settings, teacher: Role, problems: Sequence[Problem])
             verify=lab.task.verify, sampling=sampling,
         )  # fmt: skip
         return [
-            None
-            if said is None or (s.right_only and not lab.task.verify(problems[place], text + continuation(wording.dialect, said)).right)
-            else continuation(wording.dialect, said)
+            None if said is None or not wanted(problems[place], text, said) else continuation(wording.dialect, said)
             for (place, text), said in zip(items, found, strict=True)
         ]
+
+    def wanted(problem: Problem, text: str, said: Reflection) -> bool:
+        fair = not s.fair_only or said.right == lab.task.verify(problem, text).right
+        return fair and (not s.right_only or lab.task.verify(problem, text + continuation(wording.dialect, said)).right)
 
     return proceed
 
@@ -268,6 +279,19 @@ def _rejected(lab: Lab, s: Settings, problems: Sequence[Problem]) -> Role:
     if not right:
         lab.refuse("the student solves none of the questions", got="0 right solutions", fix="easier questions, or more tries")
     return steps.teach(lab, lab.student, right, settings=s.sft)
+
+
+def _note_course(lab: Lab, tuned: Role) -> None:
+    """What splicing was worth and what became of the policy: mean reward of spliced rollouts minus that of the others while guided,
+    share of tokens in spliced rollouts, and surprise (an estimate of the entropy per token) in the last tenth of the draws."""
+    told: Sequence[Mapping[str, float]] = lab.told(tuned).get("rollouts", ())
+    guided = [x for x in told if 0 < x.get("spliced", 0) < 1]
+    if guided:
+        others = [(x["reward"] - x["spliced"] * x["spliced_reward"]) / (1 - x["spliced"]) for x in guided]
+        lab.note("reward of spliced minus others", fmean(x["spliced_reward"] - y for x, y in zip(guided, others, strict=True)))
+    if told:
+        lab.note("tokens spliced", fmean(x.get(FOREIGN, 0.0) for x in told))
+        lab.note("surprise at the end", fmean(x["surprise_nats"] for x in told[-max(1, len(told) // 10) :]))
 
 
 def _note_habit(lab: Lab, s: Settings, student: Role) -> None:

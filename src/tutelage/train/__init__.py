@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from tutelage.train.splicing import FOREIGN, Foreign, Guidance, Spliced
     from tutelage.train.targets import Asking, Instead, Itself, Joined, Reference, Sampled, Targets, Teacher, TopK
+    from tutelage.train.urging import Urged
     from tutelage.train.watch import Watch
 
 __all__ = [
@@ -77,12 +78,13 @@ __all__ = [
     "Targets",
     "Teacher",
     "TopK",
+    "Urged",
     "Watch",
     "where_none_is_right",
     "where_wrong",
 ]
 
-_ROOMS = ("settings", "sources", "targets", "rewards", "watch", "compared", "gated", "revision", "splicing")
+_ROOMS = ("settings", "sources", "targets", "rewards", "watch", "compared", "gated", "revision", "splicing", "urging")
 """Where the names stand, the commonest first: a recipe imports what it names and not the whole menu, so that showing one is quick."""
 
 

@@ -61,8 +61,9 @@ class OnPolicyFeed:
         ]
         edited = self._edited(groups)
         means = _means([r for rollouts in edited for r in rollouts])
-        self._told.append({name: x for name, x in means.items() if name != "reward" or self._pays})
-        return [g for g in (self._rows(rollouts) for rollouts in edited) if g is not None]
+        drawn = [g for g in (self._rows(rollouts) for rollouts in edited) if g is not None]
+        self._told.append({name: x for name, x in means.items() if name != "reward" or self._pays} | _marked(drawn))
+        return drawn
 
     def _place(self, taken: int) -> int:
         turn, place = divmod(taken, len(self._prompts))
@@ -205,6 +206,14 @@ def _means(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "tokens": sum(len(r.ids) for r in rollouts) / max(1, len(rollouts)),
         "surprise_nats": -sum(drawn) / max(1, len(drawn)),
     }
+
+
+def _marked(groups: Sequence[Group]) -> dict[str, float]:
+    """Of each mark its mean over the charged tokens: a mask that is never set is seen in the fit's record."""
+    rows = [r for g in groups for r in g.rows]
+    names = {name for r in rows for name in r.facts} - {"behaviour_log_probs", "advantages"}
+    tokens = sum(len(r.charged) for r in rows)
+    return {name: sum(sum(r.facts.get(name, ())) for r in rows) / tokens for name in sorted(names)}
 
 
 def _gathered(drawn: list[list[Decoded]], total: int, site: Site) -> list[list[Decoded]]:
