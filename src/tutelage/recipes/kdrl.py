@@ -146,7 +146,7 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    questions=90, steps=80, group=8, beta=0.3, style="steps", rl=FitSettings(lr=1e-3, batch=8, schedule="linear", warmup=0.03),
+    questions=90, steps=160, group=8, beta=0.3, style="steps", rl=FitSettings(lr=3e-4, batch=8, schedule="linear", warmup=0.03),
     sft=FitSettings(lr=4e-3, batch=8, epochs=6, schedule="linear", warmup=0.03), question_tokens=160, rationale_tokens=48,
     pass_questions=10, shots=(0, 1),
 )  # fmt: skip
@@ -182,7 +182,7 @@ ARMS: dict[str, Arm] = {
 
 REPRODUCE = Experiment(
     task="folds/*",
-    task_options={"test_seed": 2},
+    task_options={"test_seed": 2, "test_size": 100},
     tune_options={"test_seed": 0},
     teacher="bundled:teacher",
     student="bundled:student",
@@ -196,7 +196,7 @@ REPRODUCE = Experiment(
             published="+0.7 points (six reasoning sets, second-hand)",
         ),
     ),
-    shrunk="80 updates of 8 questions instead of 300 of 32, one pair of models, four arms (without k3, annealed, masked and the hard "
+    shrunk="160 updates of 8 questions instead of 300 of 32, one pair of models, four arms (without k3, annealed, masked and the hard "
     "switch), no longer chains out of domain.",
     full="tutelage run kdrl --preset paper --task gsm8k --teacher hf:MODEL --student hf:MODEL --arm all --seeds 5",
 )  # fmt: skip
