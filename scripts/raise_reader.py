@@ -4,8 +4,10 @@
     TUTELAGE_READER=DIR tutelage reproduce critic-rm:gsm8k
 
 Llama architecture, about 0.4 million parameters, from nothing: tokenizer and weights are made of the training half of GSM8K alone (MIT),
-written as `Q: question`, `A: solution`. The marked solutions are of the test half, so it has seen none of their questions. One thread; the
-same seed gives the same weights on the same kind of CPU. Not shipped: it takes a few minutes.
+written as `Q: question`, `A: solution`. The marked solutions are of the test half. Training questions that share a run of ten words with
+one of its questions (`select.decontaminate`) are passed over, so the reader has seen neither a held-out question nor a solution of one.
+One thread; the same seed gives the same weights on the same kind of CPU, and the last line printed is their digest. Not shipped: it takes
+a few minutes.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import orjson
 import torch
@@ -25,6 +28,7 @@ from tutelage.engine.loading import no_bars
 from tutelage.objectives import cross_entropy
 from tutelage.records import Example, Prompt
 from tutelage.seeds import derive
+from tutelage.select.decontaminate import Decontaminator
 from tutelage.tasks.published import published_file
 from tutelage.train import FitSettings, Fixed
 from tutelage.train.loop import fit
@@ -40,14 +44,23 @@ SETTINGS = FitSettings(
 )
 
 
-def texts() -> list[tuple[str, str]]:
-    """(question, solution) in the form of the marked solutions: the answer in a last line `A: NUMBER`."""
-    rows = [orjson.loads(line) for line in published_file("gsm8k-marked", "gsm8k/train.jsonl").read_bytes().splitlines()]
-    found = []
-    for row in rows:
-        solution, _, answer = row["answer"].rpartition("####")
-        found.append((row["question"].strip(), f"{solution.strip()}\nA: {answer.strip()}"))
-    return found
+def texts(limit: int) -> tuple[list[tuple[str, str]], int]:
+    """(question, solution) in the form of the marked solutions, the answer in a last line `A: NUMBER`, of the first `limit` training rows
+    that give no question of the test half away; and how many rows were passed over because they do."""
+    rows, held = _rows("gsm8k/train.jsonl"), Decontaminator([row["question"] for row in _rows("gsm8k/model_solutions.jsonl")])
+    found: list[tuple[str, str]] = []
+    leaks = held.check([row["question"] for row in rows])
+    for place, (row, leak) in enumerate(zip(rows, leaks, strict=True)):
+        if len(found) == limit:
+            return found, sum(x is not None for x in leaks[:place])
+        if leak is None:
+            solution, _, answer = row["answer"].rpartition("####")
+            found.append((row["question"].strip(), f"{solution.strip()}\nA: {answer.strip()}"))
+    return found, sum(x is not None for x in leaks)
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in published_file("gsm8k-marked", name).read_bytes().splitlines()]
 
 
 def tokenizer_of(rows: list[tuple[str, str]]) -> transformers.PreTrainedTokenizerFast:
@@ -86,7 +99,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS, help="how many of the training rows")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = texts()[: options.rows]
+    rows, leaks = texts(options.rows)
     examples = []
     for question, solution in rows:
         completion = f" {question}\nA: {solution}"
@@ -105,7 +118,10 @@ def main() -> None:
             model=base, source=Fixed(examples), objective=cross_entropy(), settings=SETTINGS, seed=options.seed, out=options.out,
             progress=shown,
         )  # fmt: skip
-    print(f"{options.out}: {result.tokens:,} tokens, {dict(result.dropped)}, {digest_of(inspect_folder(options.out))}")
+    print(
+        f"{options.out}: {len(rows):,} rows, {leaks} passed over as near a held-out question, {result.tokens:,} tokens, "
+        f"{dict(result.dropped)}, {digest_of(inspect_folder(options.out))}"
+    )
 
 
 if __name__ == "__main__":

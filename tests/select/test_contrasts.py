@@ -50,6 +50,16 @@ def test_siblings_share_the_text_of_their_parent():
     assert pair_of_tree(Node(""), "high", RULE, gap=0.0) is None
 
 
+def test_siblings_below_the_root_share_no_text_and_make_no_pair():
+    root = Node("")
+    for text, reward in (("x", 1.0), ("y", 0.0)):
+        child = Node(text, depth=1, parent=root)
+        root.children.append(child)
+        child.credit(f"{text} end", reward)
+    assert pair_of_samples(root.finished, "high", RULE) is not None
+    assert pair_of_tree(root, "high", RULE, gap=0.0) is None
+
+
 def test_difficulty_in_thirds():
     assert by_difficulty([0.1, 0.9, 0.5]) == ["hard", "easy", "moderate"]
     assert by_difficulty([0.5] * 6) == ["easy", "easy", "moderate", "moderate", "hard", "hard"]

@@ -8,12 +8,12 @@ Instruction-Following", NAACL 2025, arXiv 2412.15282.
  2. Reward: R(y) = (1/|C|) sum_j c_j(y); strict: R(y) = 1. An answer that the task's verifier cannot read has R = 0.
  3. Rejection sampling: M answers at a temperature, scored; two are chosen by the contrast rule.
  4. Tree search: nodes are partial answers, actions segments of text. Select by PUCT, expand w ways, roll each out, back up R. A pair is two
-    answers grown from siblings whose values differ enough: they share their parent's text exactly.
+    answers grown from siblings whose values differ enough: they share their parent's text exactly, which is not empty.
  5. Contrast: high (R+ = 1, R+ - R- large), low (0 < R+ - R- small), or half of each.
  6. Difficulty of a prompt: 1 - mean R of the policy before training, over the M answers; easy, moderate and hard are thirds.
- 7. DPO from the same policy on as many pairs in every arm.
- 8. Held-out questions with fresh constraints, per n_c: strict rate and mean R of greedy answers, noted (`strict`, `reward`, `strict at N`).
-    The scorecard is of the task's plain test questions: what else the training did.
+ 7. DPO from the same policy, up to as many pairs in every arm (how many there were is noted).
+ 8. Held-out questions with fresh constraints, per n_c: strict rate and mean R of greedy answers, noted (`strict`, `reward`, `strict at N`,
+    and the same `before` DPO). The scorecard is of the task's plain test questions: what else the training did.
 
 A policy that follows no instructions first learns what the constraints mean from its own solutions, bent to each constraint with
 probability 0.7 (`raised`); it knows five of the 23, in the notation of the bundled world.
@@ -21,6 +21,7 @@ probability 0.7 (`raised`); it knows five of the 23, in the notation of the bund
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -56,7 +57,8 @@ CARD = Card(
     claims=(
         Claim(what="pairs with a shared prefix against independent ones", published="small but consistent gains", where="abstract",
               arms=("tree", "rejection"), metric="note:strict"),
-        Claim(what="mixed against high contrast", published="often best", where="abstract", arms=("tree", "high"), metric="note:strict"),
+        Claim(what="mixed against low contrast alone", published="high beats low; both mixed are often best", where="abstract",
+              arms=("tree", "low"), metric="note:strict"),
         Claim(what="moderately difficult against very hard prompts", published="generalises better", where="abstract",
               arms=("tree", "hard"), metric="note:strict"),
     ),
@@ -66,6 +68,7 @@ CARD = Card(
         "An answer that the task's verifier cannot read has reward 0, so that empty or evasive ones do not win.",
         "IFEval itself is not run: held-out questions with fresh constraints are.",
         "Values of a tree come from one rollout per new node.",
+        "DPO's beta is one for all arms, though pairs with a shared prefix differ in fewer tokens.",
     ),
     demo_arms=("untouched", "rejection", "tree", "turned"),
 )  # fmt: skip
@@ -169,18 +172,18 @@ REPRODUCE = Experiment(
     tune_options={"test_seed": 0},
     teacher="bundled:teacher",
     student="bundled:student",
-    settings={"prompts": 60, "dpo.epochs": 16},
+    settings={"prompts": 200, "simulations": 12, "pairs": 48, "dpo.epochs": 40, "dpo.steps": 40, "dpo.lr": 1e-4, "held_out": 15},
     contrasts=(
         Contrast(claim="Pairs that share a prefix teach constraints better than independent ones.", better="tree", worse="rejection",
-                 metric="note:strict", control="turned", published="small but consistent gains (abstract)"),
+                 metric="note:strict", published="small but consistent gains (abstract)"),
         Contrast(claim="Moderately difficult prompts teach more than the hardest.", better="tree", worse="hard", metric="note:strict",
                  published="generalises better (abstract)"),
-        Contrast(claim="Mixed contrasts are not worse than high contrast alone, by more than two points.", better="tree", worse="high",
-                 metric="note:strict", margin=-0.02, published="often best (abstract)"),
+        Contrast(claim="Mixed contrasts teach more than low contrast alone.", better="tree", worse="low", metric="note:strict",
+                 published="high beats low; both mixed are often best (abstract)"),
     ),
     seeds=5,
-    shrunk="Five of the 23 constraints, one to three at a time, on questions of the bundled world; 60 prompts a skill, 8 samples or 8 "
-    "simulations of width 3, at most 80 steps of DPO.",
+    shrunk="Five of the 23 constraints, one to three at a time, on questions of the bundled world; 200 prompts a skill, 8 samples or 12 "
+    "simulations of width 3, at most 48 pairs and 40 steps of DPO. Measured on 180 held-out prompts.",
     full="tutelage run preference-attributes --preset paper --task gsm8k --teacher openai:MODEL@URL --student hf:MODEL --seeds 5",
 )  # fmt: skip
 
@@ -201,7 +204,7 @@ def run(lab: Lab, s: Settings) -> Role:
         pairs = _pairs(lab, s, policy, chosen, answers)
 
         student = _taught(lab, s, policy, pairs)
-        _note_strictness(lab, s, teacher, student)
+        _note_strictness(lab, s, teacher, policy, student)
 
     lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)
     return student
@@ -298,7 +301,8 @@ def _of_difficulty(lab: Lab, s: Settings, asked: Sequence[Asked], answers: Answe
 
 def _pairs(lab: Lab, s: Settings, policy: Role, asked: Sequence[Asked], answers: Answers) -> list[Pair]:
     """Steps 3 to 5, one pair per prompt at most."""
-    rule, roots, dialect = Rule(high=s.high, low=s.low), [], policy.wording.dialect
+    rule, roots, dialect, counts = Rule(high=s.high, low=s.low), [], policy.wording.dialect, Counter[str]()
+    contrasts = ("high", "low") if s.contrast == "mix" else (s.contrast,)
     if s.search != "samples":
         roots = grow_trees(
             policy, [prompt for _, prompt in asked], reward=lambda i, text: _reward(lab, asked[i][0], text), width=s.width, depth=s.depth,
@@ -307,19 +311,24 @@ def _pairs(lab: Lab, s: Settings, policy: Role, asked: Sequence[Asked], answers:
             draw=lambda name, most, n: lab.sampling(name, max_tokens=most, temperature=s.temperature, n=n, stop=dialect.solution_stop),
         )  # fmt: skip
     pairs: list[Pair] = []
-    for place, (p, prompt) in enumerate(asked):
-        contrast = ("high", "low")[place % 2] if s.contrast == "mix" else s.contrast
-        if s.search == "samples":
-            found = pair_of_samples(answers[p.id], contrast, rule)
-        else:
-            found = pair_of_tree(roots[place], contrast, rule, gap=s.gap)
-            found = _unshared(found, answers[p.id]) if s.search == "cut" else found
-        if found is not None and len(pairs) < s.pairs:
-            pairs.append(_pair(p, prompt, found, contrast, turned=s.turn and len(pairs) % 2 == 1))
+    for place in lab.rng("order of pairs").sample(range(len(asked)), k=len(asked)):  # so that a limit falls on every skill alike
+        p, prompt = asked[place]
+        for contrast in sorted(contrasts, key=lambda c: counts[c]):
+            if counts[contrast] * len(contrasts) >= s.pairs:
+                continue
+            if s.search == "samples":
+                found = pair_of_samples(answers[p.id], contrast, rule)
+            else:
+                found = pair_of_tree(roots[place], contrast, rule, gap=s.gap)
+                found = _unshared(found, answers[p.id]) if s.search == "cut" else found
+            if found is not None:
+                counts[contrast] += 1
+                pairs.append(_pair(p, prompt, found, contrast, turned=s.turn and len(pairs) % 2 == 1))
+                break
     none = {"no two answers of that contrast": len(asked) - len(pairs)} if len(pairs) < len(asked) else {}
     lab.tally("pairs", asked=len(asked), parsed=len(asked), kept=len(pairs), dropped=none)
     shared = [len(x.context["shared"]) / max(1, len(x.chosen)) for x in pairs]
-    lab.note("pairs", {"pairs": len(pairs), "shared": sum(shared) / max(1, len(shared)),
+    lab.note("pairs", {"pairs": len(pairs), "high": counts["high"], "shared": sum(shared) / max(1, len(shared)),
                        "difference": sum(x.context["rewards"][0] - x.context["rewards"][1] for x in pairs) / max(1, len(pairs)),
                        "chosen": sum(x.context["rewards"][0] for x in pairs) / max(1, len(pairs))})  # fmt: skip
     if not pairs:
@@ -351,16 +360,17 @@ def _taught(lab: Lab, s: Settings, policy: Role, pairs: list[Pair]) -> Role:
     return lab.fit("student", policy, Fixed(pairs), dpo(beta=s.beta), targets=Reference(policy), settings=s.dpo, step="teach")
 
 
-def _note_strictness(lab: Lab, s: Settings, teacher: Role, student: Role) -> None:
-    """Step 8, on validation questions, which nothing here was trained on or chosen by."""
+def _note_strictness(lab: Lab, s: Settings, teacher: Role, policy: Role, student: Role) -> None:
+    """Step 8, on validation questions, which nothing here was trained on or chosen by; of the policy before DPO too."""
     questions = [p for mine in by_skill(lab.task.validation).values() for p in mine[: s.held_out]]
     sampling = lab.sampling("held out", max_tokens=s.rationale_tokens, stop=student.wording.dialect.solution_stop)
-    rewards: dict[int, list[float]] = {}
-    for count in range(s.least, s.most + 1):
-        asked = _prompts(lab, s, teacher, student, questions, f"held out {count}", counts=(count,))
-        replies = student.generate([prompt for _, prompt in asked], sampling)
-        rewards[count] = [_reward(lab, p, reply[0].text.strip()) for (p, _), reply in zip(asked, replies, strict=True)]
-        lab.note(f"strict at {count}", sum(r >= 1 for r in rewards[count]) / max(1, len(rewards[count])))
-    every = [r for mine in rewards.values() for r in mine]
-    lab.note("strict", sum(r >= 1 for r in every) / max(1, len(every)))
-    lab.note("reward", sum(every) / max(1, len(every)))
+    asked = {n: _prompts(lab, s, teacher, student, questions, f"held out {n}", counts=(n,)) for n in range(s.least, s.most + 1)}
+    for when, model in ((" before", policy), ("", student)):
+        rewards: dict[int, list[float]] = {}
+        for count, mine in asked.items():
+            replies = model.generate([prompt for _, prompt in mine], sampling)
+            rewards[count] = [_reward(lab, p, reply[0].text.strip()) for (p, _), reply in zip(mine, replies, strict=True)]
+            lab.note(f"strict at {count}{when}", sum(r >= 1 for r in rewards[count]) / max(1, len(rewards[count])))
+        every = [r for mine in rewards.values() for r in mine]
+        lab.note(f"strict{when}", sum(r >= 1 for r in every) / max(1, len(every)))
+        lab.note(f"reward{when}", sum(every) / max(1, len(every)))

@@ -44,9 +44,9 @@ def pair_of_samples(replies: Sequence[Scored], contrast: str, rule: Rule) -> Cho
 
 def pair_of_tree(root: Any, contrast: str, rule: Rule, *, gap: float) -> Chosen | None:
     """Of a tree (`generate.trees.Node`): two answers that were grown from siblings whose values differ by `gap` or more, so that they share
-    their parent's text exactly."""
+    their parent's text exactly. Children of the root are no such siblings: they share nothing but the prompt, as any two replies do."""
     found: list[Chosen] = []
-    for node in root.walk():
+    for node in (node for node in root.walk() if node.text):
         for one, other in combinations(node.children, 2):
             better, worse = (one, other) if one.value >= other.value else (other, one)
             if better.value - worse.value >= gap:
