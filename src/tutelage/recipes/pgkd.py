@@ -92,6 +92,8 @@ class Settings:
     """num_kd_samples (Sec. 4)."""
     per_call: int = 32
     """Most texts asked for in one call; the paper's one call is for all."""
+    again: int = 1
+    """Times that texts which are missing then are asked for again; ours. More where arms are to have equally many."""
     few_shot: int = 16
     """Labelled examples in the prompt (Sec. 4, App. A.1)."""
     right: int = 16
@@ -162,6 +164,16 @@ _CONTRASTS = (
     Contrast(claim="The report by class is worth having.", better="pgkd", worse="no_report", published="AMZN Reviews 0.443 against 0.419"),
 )  # fmt: skip
 
+_COUNTED = (
+    Contrast(
+        claim="As many texts are written as blindly.", better="pgkd", worse="static", metric="note:rows_written", rule=False,
+    ),
+    Contrast(
+        claim="As many rows are trained on as with texts written blindly.",
+        better="pgkd", worse="static", metric="note:rows_trained_on", rule=False,
+    ),
+)  # fmt: skip
+
 REPRODUCE = {
     "chains": Experiment(
         task="chains/40",
@@ -174,7 +186,7 @@ REPRODUCE = {
             "wrong": 16, "surely_wrong": 16, "reply_tokens": 4096, "fit.lr": 2e-3, "fit.batch": 64,
             "fit.steps": 200, "fit.epochs": 100,
         },
-        contrasts=_CONTRASTS,
+        contrasts=(*_CONTRASTS, *_COUNTED),
         shrunk="Five steps of 64 texts for ten of 32; the teacher is a script that reads the prompt and follows a fixed policy, one label "
         "in ten wrong, as in the card's check: this tests whether targeting helps, not whether a language model targets well.",
         full="tutelage run pgkd --task chains/40 --teacher scripted:chains-40 --student bundled:student --arm all --seeds 5 (with the "
@@ -187,14 +199,16 @@ REPRODUCE = {
         teacher="scripted:clinc150",
         student="encoder:minilm-l2",
         settings={
-            "gold": 800, "validation": 200, "skew": 1.0, "rounds": 2, "per_round": 128, "per_call": 32, "few_shot": 16, "right": 16,
-            "wrong": 16, "surely_wrong": 16, "reply_tokens": 4096, "fit.lr": 2e-3, "fit.batch": 32, "fit.steps": 120, "fit.epochs": 100,
+            "gold": 800, "validation": 200, "skew": 1.0, "rounds": 2, "per_round": 128, "per_call": 128, "again": 4, "few_shot": 16,
+            "right": 16, "wrong": 16, "surely_wrong": 16, "reply_tokens": 4096, "fit.lr": 1.5e-3, "fit.batch": 48, "fit.steps": 60,
+            "fit.epochs": 100,
         },
-        contrasts=_CONTRASTS[:2],
+        contrasts=(*_CONTRASTS[:2], *_COUNTED),
         shrunk="The teacher is no language model: it hands out real requests that no other split shows, by a fixed policy after the "
-        "prompt, one label in ten wrong. Two steps of 128 texts for ten of 32; the student, the encoder's first two layers under an "
-        "averaging one, is asked itself instead of out of fold, since so short a training leaves it errors. Classes of the gold rows are "
-        "skewed by Zipf's law; the 1,500 test requests (of 4,500) are not.",
+        "prompt, one label in ten wrong. Two steps of 128 texts, each asked for in one call and again until there are 128, for ten of 32; "
+        "the student, the encoder's first two layers under an averaging one, is trained for 60 steps and asked itself instead of out of "
+        "fold, since so short a training leaves it errors. Classes of the gold rows are skewed by Zipf's law; the 1,500 test requests (of "
+        "4,500) are not.",
         full="tutelage run pgkd --task clinc150 --teacher openai:MODEL --student hf:google-bert/bert-base-uncased --preset paper --arm all "
         "--seeds 5",
     ),
@@ -232,6 +246,8 @@ def run(lab: Lab, s: Settings) -> Role:
     lab.note("validation", {"chosen_step": best, "loss_nats": [loss for loss, _, _ in taught]})
     _, base, rows = taught[best]
     lab.keep("examples", label_examples(rows, labels))
+    lab.note("rows_written", len(written))
+    lab.note("rows_trained_on", len(rows))
     student = _trained(lab, s, base, rows, validation, labels, "student")
 
     lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)
@@ -334,7 +350,8 @@ def _written(lab: Lab, s: Settings, prompt: Any, rows: Sequence[Problem], labels
     done = write_labelled(
         teacher, render=prompt, read=read, labels=labels, wanted=s.per_round, per_call=s.per_call, teacher_id=teacher.id, skill=skill,
         sampling=lab.sampling(step, max_tokens=s.reply_tokens, temperature=s.temperature, stop=dialect.worked_stop),
-        parents=[p.id for p in rows[: s.few_shot]], known=[p.text for p in rows], refuse=lab.leaks, step="written",
+        parents=[p.id for p in rows[: s.few_shot]], known=[p.text for p in rows], refuse=lab.leaks, again=s.again,
+        step="written",
     )  # fmt: skip
     kept = _labelled_alike(lab, s, done.problems, labels, k) if s.check and can_label(dialect) else done.problems
     dropped = done.dropped | ({"another label at the second look": n} if (n := len(done.problems) - len(kept)) else {})
