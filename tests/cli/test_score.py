@@ -95,6 +95,9 @@ def test_several_critiques_are_averaged(folders: Path, preferences: Path, capsys
         (None, "pairs.jsonl", ["--model", "{models}/b/critic", "--critiques", "2", "--temperature", "0"], 2, "all the same"),
         (None, "pairs.jsonl", ["--model", "{models}/b/critic", "--critiques", "0"], 2, "critiques"),
         (None, "pairs.jsonl", ["--model", "{models}/a/scalar", "--out", "{file}"], 2, "would replace the file"),
+        (None, "pairs.jsonl", ["--model", "{models}/a/scalar", "--out", "{models}"], 2, "is a folder"),
+        (None, "pairs.jsonl", ["--model", "{models}/a/scalar", "--out", "{file}/x.jsonl"], 2, "which is a file"),
+        (None, "pairs.jsonl", ["--model", "{models}/a/scalar", "--critiques", "2"], 2, "writes no critiques"),
         (None, "pairs.jsonl", ["--model", "{models}/a/scalar", "--as", "preferences"], 2, "preference"),
     ],
 )  # fmt: skip

@@ -169,6 +169,31 @@ def test_a_shaped_reward_is_the_mean_log_ratio_added(models: tuple[Path, Path]) 
     assert canonical(near.describe()) != canonical(Near(digits, ref(teacher), weight=0.6).describe())
 
 
+def nothing(rollouts: Sequence[Rollout]) -> list[float]:
+    return [0.0] * len(rollouts)
+
+
+def spliced(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    return [r.spliced(3, " so 4") for r in rollouts]
+
+
+def test_a_shaped_reward_leaves_out_what_the_student_did_not_write(models: tuple[Path, Path]) -> None:
+    student, teacher = models
+    site = opened_site(student, FitSettings(lr=1e-3, batch=3))
+    near = Near(nothing, ref(teacher), weight=0.5)
+    window = OnPolicy(PROMPTS, max_tokens=6, samples=2, reward=near, edit=spliced, advantage="reward").open(site).next()
+    assert window is not None
+    oracle = Sampled(ref(teacher)).open(site)
+    assert isinstance(oracle, SampledOracle)
+    theirs = oracle.row_values("teacher_log_probs", Batch(window.groups, site.network.device)).tolist()
+    for row in window.rows:
+        mine, theirs = theirs[: len(row.charged)], theirs[len(row.charged) :]
+        own = row.facts["behaviour_log_probs"][:3]
+        ratio = sum(t - b for t, b in zip(mine[:3], own, strict=True)) / 3
+        assert row.facts["behaviour_log_probs"][3:] == (0.0,) * (len(mine) - 3)
+        assert row.facts["advantages"][0] == pytest.approx(0.5 * ratio, rel=1e-4)
+
+
 # -- terms with parameters, terms that see neighbours ----------------------------------------------------------------------------
 
 

@@ -166,6 +166,21 @@ def test_a_stop_text_ends_the_mended_text_too(models: tuple[Path, Path], site: S
     assert sum(len(r.ids) for r in stopped) < sum(len(r.ids) for r in free)
 
 
+def test_a_mended_text_is_over_where_the_correction_ends_it(models: tuple[Path, Path], site: Site) -> None:
+    rollouts = drawn(site)
+    corrections = reviser(models, site).corrections(rollouts)
+    said = [site.rendering.text([c.token]).strip() for c in corrections if c is not None]
+    end = next(x for x in said if x)
+    mend = reviser(models, site, stop=(end,))
+    revised = [r for r, c in zip(mend([replace(r, finish="length") for r in rollouts]), corrections, strict=True) if c is not None]
+    over = [r.ids[-1] in site.rendering.stop_ids or end in site.rendering.text(r.ids) for r in revised]
+    assert [r.finish == "stop" for r in revised] == over
+    assert any(over)
+    ended = next(i for i, c in enumerate(corrections) if c is not None and site.rendering.text([c.token]).strip() == end)
+    cut = mend([replace(rollouts[ended], finish="length")])[0]
+    assert (cut.finish, cut.ids[-1]) == ("stop", corrections[ended].token)  # pyright: ignore[reportOptionalMemberAccess]
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
 def test_marks_stand_on_tokens_whose_predecessor_is_in_the_same_phrase(family: str, tmp_path: Path) -> None:
     """Tokens are mapped to the text by what they decode to: pieces of words, leading spaces and the end of text all find their place."""

@@ -8,7 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 from checkpoints import tiny_checkpoint
+from tutelage.errors import StorageError
+from tutelage.train.state import Live, load_state, save_state
 
 HERE = Path(__file__).parent
 
@@ -30,3 +35,13 @@ def test_killed_fits_continue_to_the_same_bits(tmp_path: Path) -> None:
         assert first == (place - 1) // 2 * 2 + 1  # the step after the last checkpoint that was written
         assert same
         assert left == []
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    live = Live(trained={"w": torch.nn.Parameter(torch.zeros(300))}, buffers={}, optimisers=[])
+    save_state(tmp_path / "checkpoint", "key", live, {"step": 2})
+    assert load_state(tmp_path / "checkpoint", "key", live) == {"step": 2}
+    tensors = tmp_path / "checkpoint" / "state.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:100])
+    with pytest.raises(StorageError, match="remove the folder"):
+        load_state(tmp_path / "checkpoint", "key", live)

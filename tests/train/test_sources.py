@@ -90,6 +90,32 @@ def test_an_edit_replaces_splices_and_drops(site: Site) -> None:
     assert rows[1].facts["behaviour_log_probs"][:4] == (*seen[1].log_probs[:3], 0.0)
 
 
+def long_answer(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Longer than the context: the prompt is cut to one id and the text at its end."""
+    return [r.spliced(2, " and so on" * 40) for r in rollouts]
+
+
+def test_facts_of_an_edited_rollout_that_was_cut_stand_at_their_tokens(tmp_path: Path) -> None:
+    settings = FitSettings(lr=1e-3, batch=4, overflow="truncate", context_tokens=40)
+    site = opened_site(tiny_checkpoint(tmp_path / "student"), settings)
+
+    class Places:
+        def describe(self) -> str:
+            return "places"
+
+        def __call__(self, rollouts: Sequence[Rollout]) -> list[dict[str, list[float]]]:
+            return [{"place": [float(i) for i in range(len(r.final_ids(site.rendering)))]} for r in rollouts]
+
+    source = OnPolicy(PROMPTS, max_tokens=6, edit=long_answer, marks=Places())
+    rows = first(source, site).rows
+    for row in rows:
+        assert (len(row.ids), row.start, row.charged[0]) == (40, 1, 1)
+        known = row.facts["behaviour_log_probs"]
+        assert all(x < 0 for x in known[:2])
+        assert known[2:] == (0.0,) * 37
+        assert row.facts["place"] == tuple(float(i) for i in range(39))
+
+
 def cut(rollouts: Sequence[Rollout]) -> list[Rollout]:
     return list(rollouts[1:])
 

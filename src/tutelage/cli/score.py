@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tutelage.cli.options import Json, print_json
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, StorageError
 
 
 def score(
@@ -32,6 +32,8 @@ def score(
 
     if out is not None and out.exists() and out.resolve() == file.resolve():
         raise SettingsError("the rewards would replace the file that is scored", got=str(out), fix="name another file with --out")
+    if out is not None:
+        _writable(out)
     if temperature <= 0 and critiques > 1:
         raise SettingsError("several critiques at temperature 0 are all the same", got=f"--critiques {critiques}", fix="set --temperature")
     shown = sys.stderr.isatty() and not as_json
@@ -50,7 +52,7 @@ def score(
         print(f"  {found.unrated:,} not rated: longer than the model's context")
     if found.accuracy is not None and found.accuracy.value is not None:
         a = found.accuracy
-        print(f"  pair accuracy {a.value:.1%} [{a.low:.1%}, {a.high:.1%}] of {found.pairs:,} pairs, {found.ties:,} ties counted as wrong")
+        print(f"  pair accuracy {a.value:.1%} [{a.low:.1%}, {a.high:.1%}] of {found.pairs:,} pairs, {found.ties:,} ties counted half")
     elif "mean_reward" in summary:
         print(f"  reward {summary['mean_reward']:.4g} on average, {summary['min']:.4g} to {summary['max']:.4g}")
     if out is None:
@@ -70,6 +72,23 @@ def _progress(done: int, total: int) -> None:
     print(f"\r{done:,} of {total:,} replies rated", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
+def _writable(out: Path) -> None:
+    """Refused before anything is rated."""
+    wrong = None
+    if out.is_dir():
+        wrong = "is a folder"
+    elif out.exists() and not os.access(out, os.W_OK):
+        wrong = "may not be replaced"
+    else:
+        above = next(p for p in out.absolute().parents if p.exists())
+        if not above.is_dir():
+            wrong = f"would lie in {above}, which is a file"
+        elif not os.access(above, os.W_OK):
+            wrong = f"would lie in {above}, where nothing may be written"
+    if wrong is not None:
+        raise SettingsError(f"the rewards cannot be written: the file {wrong}", got=str(out), fix="name another file with --out")
+
+
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:
     """All of it or nothing."""
     import orjson
@@ -79,5 +98,8 @@ def _write(out: Path, rows: list[dict[str, Any]]) -> None:
     try:
         draft.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
         os.replace(draft, out)
+    except OSError as error:
+        fix = "free space or name another file with --out"
+        raise StorageError("the rewards cannot be written", got=f"{out}: {error}", fix=fix) from error
     finally:
         draft.unlink(missing_ok=True)

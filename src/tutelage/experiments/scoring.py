@@ -38,7 +38,7 @@ class Scored:
     """Of these, how often the chosen reply has the strictly higher reward."""
     ties: int = 0
     accuracy: Interval | None = None
-    """Share right with its Wilson interval, ties counted as wrong; None without pairs."""
+    """Share right with its Wilson interval, ties counted half as everywhere else; None without pairs."""
 
     def summary(self) -> dict[str, Any]:
         rewards = [row["reward"] for row in self.rows if row.get("reward") is not None]
@@ -79,6 +79,9 @@ def score_file(
             got=f"{model}, {facts.family}, which can {', '.join(sorted(facts.capabilities)) or 'nothing'}",
             fix="name a folder that holds a classifier of one output, or a language model with a reward head (terms.safetensors) beside it",
         )
+    if critiques > 1 and "generate" not in facts.capabilities:
+        said = f"--critiques {critiques} for {model}"
+        raise SettingsError("this reward model writes no critiques", got=said, fix="leave --critiques out: it rates at once")
     records, found = read(file, shape=shape)
     sides = [_sides(record, file, line) for line, record in enumerate(records[:limit], start=1)]
     drawn = {"temperature": temperature, "n": critiques, "seed": seed} if critiques > 1 else {}
@@ -127,7 +130,7 @@ def _counted(rows: list[dict[str, Any]], *, model: str, file: str, shape: str) -
     if not rated:
         return Scored(model=model, file=file, shape=shape, rows=rows, unrated=unrated)
     right, ties = sum(c > r for c, r in rated), sum(c == r for c, r in rated)
-    interval = wilson(right, len(rated))
+    interval = wilson(right + ties / 2, len(rated))
     return Scored(
         model=model, file=file, shape=shape, rows=rows, unrated=unrated, pairs=len(rated), right=right, ties=ties, accuracy=interval
     )

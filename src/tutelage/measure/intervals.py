@@ -113,8 +113,8 @@ def _bootstrap(items: Sequence[float], seed: int, resamples: int, level: float, 
     return Interval(value=mean, low=float(low), high=float(high), n=n, level=level, method=method)
 
 
-def wilson(right: int, n: int, *, level: float = 0.95) -> Interval:
-    """Share `right` / `n` with Wilson's score interval, which stays honest at 0 % and 100 %."""
+def wilson(right: float, n: int, *, level: float = 0.95) -> Interval:
+    """Share `right` / `n` with Wilson's score interval, which stays honest at 0 % and 100 %. Ties may count half."""
     _check((), level)
     if not 0 <= right <= n:
         raise SettingsError("a share needs 0 <= right <= n", got=f"{right} of {n}")

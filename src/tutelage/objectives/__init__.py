@@ -265,8 +265,9 @@ def grpo(*, per: str = "sequence", clip_low: float = 0.2, clip_high: float = 0.2
     takes = ("log_probs", "behaviour_log_probs", "advantages")
     term = Term(name="grpo", function=f"{_POLICY}:clipped", takes=takes, grain="token", unit=per, options=options, over=over)
     k3 = Term(
-        name="reference_kl", function=f"{_ESTIMATORS}:k3", takes=("log_probs", "reference_log_probs"), grain="token", unit=per, weight=kl
-    )
+        name="reference_kl", function=f"{_ESTIMATORS}:k3", takes=("log_probs", "reference_log_probs"), grain="token", unit=per, weight=kl,
+        over=over,
+    )  # fmt: skip
     return Objective(terms=(term, k3) if kl else (term,))
 
 

@@ -31,11 +31,12 @@ class Nearness:
         for place, (rollout, row) in enumerate(zip(rollouts, rows, strict=True)):
             if row is not None:
                 theirs, told = told[: len(row.charged)], told[len(row.charged) :]
-                mine = rollout.log_probs[-len(theirs) :]
-                values[place] += self._near.weight * sum(t - m for t, m in zip(theirs, mine, strict=True)) / len(theirs)
+                own = rollout.log_probs[: rollout.keep]  # what was written instead of the others has no likelihood to hold against
+                apart = [t - own[i - row.start] for t, i in zip(theirs, row.charged, strict=True) if i - row.start < len(own)]
+                values[place] += self._near.weight * sum(apart) / max(1, len(apart))
         return values
 
     def _row(self, rollout: Rollout) -> Row | None:
         prompt = self._site.rendering.prompt_ids(rollout.prompt)
         key = f"near:{rollout.number}:{rollout.sample}"
-        return row_of(prompt, rollout.ids, site=self._site, key=key, asked=rollout.prompt.id)
+        return row_of(prompt, rollout.final_ids(self._site.rendering), site=self._site, key=key, asked=rollout.prompt.id)

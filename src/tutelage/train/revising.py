@@ -54,7 +54,7 @@ class Reviser:
 
     def _once(self, rollouts: list[Rollout], turn: int) -> list[Rollout]:
         corrected = {
-            i: replace(r, ids=(*r.ids[: c.place], c.token), log_probs=(*r.log_probs[: c.place], 0.0))
+            i: self._corrected(r, c)
             for i, (r, c) in enumerate(zip(rollouts, self.corrections(rollouts, turn), strict=True))
             if c is not None
         }
@@ -137,6 +137,12 @@ class Reviser:
     def _over(self, ids: Sequence[int]) -> bool:
         return ids[-1] in self._site.rendering.stop_ids or self._stops.over(ids)
 
+    def _corrected(self, rollout: Rollout, correction: Correction) -> Rollout:
+        """Up to the correction; "length" until it is written on, unless the correction itself ends it."""
+        ids = (*rollout.ids[: correction.place], correction.token)
+        finish = "stop" if self._over(ids) else "length"
+        return replace(rollout, ids=ids, log_probs=(*rollout.log_probs[: correction.place], 0.0), finish=finish)
+
     def _room(self, rollout: Rollout) -> int:
         room = self._how.max_tokens - len(rollout.ids)
         if self._site.context_tokens is None:
@@ -164,7 +170,7 @@ class SpanMarks:
         self._chunk, self._rendering = chunk, rendering
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Facts]:
-        return [{IN_SPAN: self.marks(self._final_ids(r))} for r in rollouts]
+        return [{IN_SPAN: self.marks(r.final_ids(self._rendering))} for r in rollouts]
 
     def marks(self, ids: Sequence[int]) -> list[float]:
         """One number per id. A token belongs to the span that holds its first character that is no space, so that a leading space does
@@ -177,10 +183,6 @@ class SpanMarks:
             place = next((c for c in range(start, min(end, len(text))) if not text[c].isspace()), None)
             owners.append(None if place is None else next((n for n, (a, b) in enumerate(spans) if a <= place < b), None))
         return [0.0, *(float(one is not None and one == other) for one, other in pairwise(owners))][: len(ids)]
-
-    def _final_ids(self, rollout: Rollout) -> tuple[int, ...]:
-        tail = self._rendering.completion_ids(rollout.new) if rollout.new is not None else ()
-        return (*rollout.ids[: rollout.keep], *tail)
 
 
 def onward_marks(rendering: Rendering, ids: Sequence[int], begin: int | None) -> list[float]:

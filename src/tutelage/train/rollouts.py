@@ -153,9 +153,9 @@ class OnPolicyFeed:
 
     def _row(self, rollout: Rollout, advantage: float, marks: Facts) -> Row | None:
         site = self._site
-        tail = site.rendering.completion_ids(rollout.new) if rollout.new is not None else ()
-        ids = (*rollout.ids[: rollout.keep], *tail)
-        known = (*rollout.log_probs[: rollout.keep], *(0.0 for _ in tail))
+        ids = rollout.final_ids(site.rendering)
+        own = rollout.log_probs[: rollout.keep]
+        known = (*own, *(0.0 for _ in ids[len(own) :]))
         row = row_of(
             self._prompts[rollout.place],
             ids,
@@ -167,7 +167,7 @@ class OnPolicyFeed:
         )
         if row is None:
             return None
-        start = len(row.ids) - len(ids)
+        start = row.start
         facts = {"behaviour_log_probs": tuple(known[i - start] for i in row.charged)}
         for name, given in marks.items():
             values = [given] * len(ids) if isinstance(given, float | int) else given

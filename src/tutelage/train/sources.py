@@ -12,6 +12,7 @@ from tutelage.records import Example, Pair, Prompt
 from tutelage.select.domain_weights import ExcessLoss, Reweighing, shares_of
 
 if TYPE_CHECKING:
+    from tutelage.engine.rendering import Rendering
     from tutelage.train.feeds import Feed, Site
     from tutelage.train.mixing import Drawing
     from tutelage.train.settings import FitSettings
@@ -99,6 +100,10 @@ class Rollout:
 
     def dropped(self) -> Rollout:
         return replace(self, weight=0.0)
+
+    def final_ids(self, rendering: Rendering) -> tuple[int, ...]:
+        """What is trained on: the ids kept from the student, then the text written instead of the others, with its end."""
+        return (*self.ids[: self.keep], *(rendering.completion_ids(self.new) if self.new is not None else ()))
 
 
 Edit = Callable[[Sequence[Rollout]], Sequence[Rollout]]

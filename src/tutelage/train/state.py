@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -60,7 +60,7 @@ def load_state(folder: Path, key: str, live: Live) -> dict[str, Any] | None:
             return None
         with safe_open(str(folder / _TENSORS), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except (ValueError, KeyError, OSError) as broken:
+    except (ValueError, KeyError, OSError, SafetensorError) as broken:
         raise StorageError(
             "checkpoint of the fit cannot be read", got=f"{folder}: {broken}", fix="remove the folder; the fit starts anew"
         ) from broken
