@@ -49,6 +49,8 @@ class Card:
     claims: tuple[Claim, ...] = ()
     deviations: tuple[str, ...] = ()
     """Where this differs from the paper, one line each."""
+    ends_early: str = ""
+    """Why a run may ask less than any plan can know: the plan is then the most. As a sentence's second half: "rounds end ..."."""
     version: int = 1
     """Raised when a change of the recipe can change its results: it is part of every run's identity."""
     demo_arms: tuple[str, ...] = ()
@@ -56,7 +58,8 @@ class Card:
     size_floor: int = 1
     """The smallest `size` at which the recipe still means something."""
     size_along: Mapping[str, int] = field(default_factory=dict)
-    """Further whole-number settings that grow with `size`, in the proportion of the preset; each with its own floor."""
+    """Further whole-number settings that grow with `size`, in the proportion of the preset; each with its own floor. A nested one is
+    named with dots: `training.steps`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,16 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
 from tutelage.capabilities import Completion, ModelFacts, Sampling, TokenScores
-from tutelage.errors import CapabilityError, InternalError, QualityGate, SettingsError, StorageError, did_you_mean
+from tutelage.errors import CapabilityError, InternalError, QualityGate, SettingsError, did_you_mean
 from tutelage.hashing import content_id
-from tutelage.journal.folder import ArmJournal, write_whole
+from tutelage.journal.folder import ArmJournal, read_fit, write_whole
 from tutelage.prompts.dialects import DIALECTS
 from tutelage.prompts.wording import Wording
 from tutelage.records import ModelRef, Origin, Problem, Prompt, Record, Scorecard
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tutelage.sandbox import Sandbox
     from tutelage.select.decontaminate import Decontaminator
     from tutelage.train import FitSettings
+    from tutelage.train.readings import Charging
 
 R = TypeVar("R", bound=Record)
 
@@ -101,18 +103,6 @@ class Role:
             )
 
 
-def _fit_summary(record: Path) -> dict[str, Any]:
-    """What fit.json says of finished training; it stands beside the weights and must hold at least their digest."""
-    try:
-        summary = orjson.loads(record.read_bytes())
-        summary["digest"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as broken:
-        raise StorageError(
-            f"{record} is damaged", got=str(broken), fix=f"remove the folder {record.parent} and run the same command again"
-        ) from broken
-    return summary
-
-
 def facts_after(facts: ModelFacts, objective: Any, settings: FitSettings) -> ModelFacts:
     """Of the model that a fit leaves: a class head takes the place of what was there, a reward head of a term's own stands beside it."""
     if settings.head == "lm":
@@ -142,6 +132,7 @@ class Lab:
         seed: int,
         train: Callable[..., Mapping[str, Any]] | None = None,
         progress: Progress = silent,
+        charging: Charging | None = None,
         test_limit: int | None = None,
         allow_weak_sandbox: bool = False,
     ) -> None:
@@ -158,6 +149,8 @@ class Lab:
         self._fits = fits
         self._open_role = open_role
         self._train = train
+        self._charging = charging
+        self._known: dict[str, str] = {}
         self._allow_weak_sandbox = allow_weak_sandbox
         self._scorecards: list[Scorecard] = []
         self._kept: list[str] = []
@@ -190,6 +183,7 @@ class Lab:
                 got=facts.dialect,
                 fix=did_you_mean(facts.dialect, DIALECTS),
             )
+        self._known.setdefault(ref.id, name)
         wording = Wording(dialect=DIALECTS[facts.dialect], description=self.task.description, answer_format=self.task.answer_format)
         return Role(name, ref, facts, wording, self._open_role(name, ref, facts), self._count_unanswered)
 
@@ -278,6 +272,7 @@ class Lab:
         if not replayed:
             if self._train is None:
                 raise InternalError("this lab cannot train")
+            charged = {} if self._charging is None else {"charges": self._charging.open(key, partial(self._scorer, role))}
             summary = self._train(
                 model=model.ref,
                 source=source,
@@ -288,9 +283,12 @@ class Lab:
                 out=folder,
                 progress=lambda done, total, loss: self.progress(f"train {step or role}, loss {loss:.3f}", done, total),
                 **watched,
+                **charged,
             )
             write_whole(record, orjson.dumps({"key": key, **summary}))
-        summary = _fit_summary(record)
+        summary = read_fit(record)
+        if replayed and self._charging is not None:
+            self._charging.again(key, summary.get("charged", {}))
         origin = Origin(step=f"fit {step or role}", parents=(model.id,), model=model.id)
         ref = ModelRef(name=f"fit:{key}", digest=summary["digest"], path=str(folder), adapter_of=summary.get("adapter_of"), origin=origin)
         self._journal.event(
@@ -310,11 +308,15 @@ class Lab:
         )
         return self.role(role, ref, facts_after(model.facts, objective, settings))
 
+    def _scorer(self, trained: str, ref: ModelRef, name: str) -> str:
+        """The role that is charged for a text that a model reads in the training of another one; empty where it reads in its own."""
+        return "" if (who := name or self._known.get(ref.id, "")) == trained else who
+
     def told(self, model: Role) -> Mapping[str, Any]:
         """What the source of the fit that made this model found out on the way, such as the weights of its domains. Empty for a model
         that this lab did not train, and in a rehearsal."""
         record = Path(model.ref.path or "") / "fit.json"
-        return _fit_summary(record).get("told", {}) if model.ref.name.startswith("fit:") and record.exists() else {}
+        return read_fit(record).get("told", {}) if model.ref.name.startswith("fit:") and record.exists() else {}
 
     # -- measuring -------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from decimal import Decimal
@@ -292,3 +293,39 @@ def test_sums():
         slow = slow + amount
     assert total(amounts) == slow
     assert slow - slow == NOTHING
+
+
+def test_a_course_is_paid_as_far_as_it_ever_came():
+    ledger = Ledger(None, budget=Budget(calls=10))
+    for step in range(4):
+        ledger.spend("teacher", "a", ONE.times(2), course="fit", before=ONE.times(2 * step))
+    # Set back to its second step, and found by another arm.
+    ledger.spend("teacher", "b", ONE.times(5), course="fit", before=ONE.times(2))
+    assert ledger.physical(arm="b") == NOTHING
+    ledger.spend("teacher", "b", ONE.times(3), course="fit", before=ONE.times(7))
+    assert ledger.physical(arm="a") == ONE.times(8)
+    assert ledger.physical(arm="b") == ONE.times(2)
+    assert (ledger.logical(arm="a").calls, ledger.logical(arm="b").calls) == (8, 8)
+    ledger.afford("teacher", ONE.times(10), what="a replay", course="fit")
+    with pytest.raises(BudgetExhausted, match="ten texts missing"):
+        ledger.afford("teacher", ONE, what="ten texts", course="other")
+    with pytest.raises(BudgetExhausted, match="ten texts missing"):
+        ledger.spend("teacher", "a", ONE, what="ten texts", course="other")
+    assert ledger.charged() == ONE.times(10)
+    ledger.afford("student", ONE.times(99), what="nothing that is capped")
+
+
+def test_a_ledger_of_the_older_format_is_taken_over(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as old:
+        assert old.reserve("teacher", "a", [ONE]) == 1
+        old.settle("teacher", "a", ONE, spent=ONE)
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE spent DROP COLUMN scored")
+        db.execute("DROP TABLE courses")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    with Ledger(path) as new:
+        assert new.physical() == ONE
+        new.spend("teacher", "a", ONE, course="fit")
+        assert new.physical().calls == 2

@@ -9,7 +9,7 @@ from checkpoints import tiny_encoder
 from tutelage import backends
 from tutelage.errors import DataError
 from tutelage.experiments.plan import _PlanLab
-from tutelage.experiments.run import _train
+from tutelage.experiments.training import train
 from tutelage.journal.folder import ArmJournal
 from tutelage.lab import Lab
 from tutelage.objectives import classification
@@ -40,7 +40,7 @@ def lab_of(kind, folder, models, **more):
 
 
 def test_a_fit_tells_what_it_used_and_stops_early_where_it_is_watched(models, tmp_path):
-    lab = lab_of(Lab, tmp_path, models, train=_train)
+    lab = lab_of(Lab, tmp_path, models, train=train)
     plain = lab.fit("student", lab.student, Fixed(ROWS), classification(), settings=SETTINGS, step="plain")
     assert lab.told(plain) == {}
     watch = Watch.on([replace(e, label=1 - (e.label or 0)) for e in ROWS], every=1, patience=2)

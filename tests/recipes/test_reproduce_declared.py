@@ -1,5 +1,7 @@
 """What the recipes of this package declare can be run, and what docs/claims.md says follows from the records."""
 
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,7 @@ def test_sizes_are_whole_numbers_in_every_preset(recipe):
     defaults = recipe.settings()
     for name in (card.size, *card.size_along):
         for changes in ({}, recipe.laptop, recipe.toy):
-            value = changes.get(name, getattr(defaults, name))
+            value = reduce(getattr, name.split("."), replace(defaults, **changes))
             assert isinstance(value, int)
             assert not isinstance(value, bool)
     assert 1 <= card.size_floor <= recipe.laptop.get(card.size, getattr(defaults, card.size))

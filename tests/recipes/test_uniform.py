@@ -297,6 +297,7 @@ def test_a_run_whose_folder_is_gone_is_replayed_from_the_cache_to_the_last_bit(r
     try:
         again = tutelage.run(recipe.name, arms=["all"], **GIVEN)
         assert again.calls == 0, "every answer was kept"
+        assert again.scored == first.scored
         assert again.fits == len(list((aside / "fits").glob("*/fit.json")))
         assert again.scorecards == first.scorecards
         assert [c.id for c in again.scorecards] == [c.id for c in first.scorecards]
@@ -310,6 +311,19 @@ def test_a_run_whose_folder_is_gone_is_replayed_from_the_cache_to_the_last_bit(r
         if aside.exists():
             shutil.rmtree(first.folder, ignore_errors=True)
             shutil.move(aside, first.folder)
+
+
+@each
+def test_an_arm_that_is_replayed_behind_its_fits_tells_the_same_costs(recipe):
+    """As after a kill behind the last fit: what was asked in the course of a fit is counted all the same."""
+    held = journal(recipe, recipe.card.arm)
+    before = [e for e in held.events() if e["event"] == "cost"]
+    file = held.folder / "events.jsonl"
+    file.write_bytes(b"".join(line for line in file.read_bytes().splitlines(True) if b'"event":"done"' not in line))
+    assert not held.done()
+    again = tutelage.run(recipe.name, arms=["all"], **GIVEN)
+    assert (again.calls, again.scored, again.fits) == (0, 0, 0)
+    assert [e for e in held.events() if e["event"] == "cost"] == before
 
 
 # -- leaks ---------------------------------------------------------------------------------------------------------------------
@@ -356,6 +370,9 @@ def planned(name, preset):
     return plan_request(request)
 
 
+MASKED = ("masked", "masked_groups")  # of a window of which the mask leaves nothing no teacher is asked
+
+
 @each_arm
 def test_every_arm_can_be_planned_and_the_toy_run_stays_within_its_plan(recipe, arm):
     rows = {row.role: row for row in planned(recipe.name, "toy").rows if row.arm == arm}
@@ -365,6 +382,8 @@ def test_every_arm_can_be_planned_and_the_toy_run_stays_within_its_plan(recipe, 
         low, high = rows[role].calls
         # The bundled teacher sometimes needs another round of questions than a perfect writer, and fewer than a poor one.
         assert 0.5 * low <= cost["calls"] <= 2 * high, (role, cost["calls"], rows[role].calls)
+        if arm not in MASKED:
+            assert rows[role].scored == (cost["scored"], cost["scored"]), "what is read in training is known beforehand"
     fits = [e["role"] for e in journal(recipe, arm).events() if e["event"] == "fit"]
     assert {role: row.fits for role, row in rows.items() if row.fits} == {role: fits.count(role) for role in set(fits)}
 

@@ -28,6 +28,7 @@ def print_outcome(request: Request, outcome: Outcome, *, as_json: bool) -> None:
             "refused": dict(outcome.refused),
             "left_out": [*filter(None, [rows_left_out(run)]), *work_left_out(run)],
             "calls": outcome.calls,
+            "scored": outcome.scored,
             "fits": outcome.fits,
         }
         sys.stdout.buffer.write(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS))
@@ -40,7 +41,8 @@ def print_outcome(request: Request, outcome: Outcome, *, as_json: bool) -> None:
         print(f"\nseed {seed}, arm {arm} was stopped: {why}")
     for line in filter(None, (rows_left_out(run), *work_left_out(run))):
         print(f"\nnote: {line}")
-    print(f"\n{outcome.calls:,} new model calls and {outcome.fits} new trainings in this invocation.")
+    scored = f", {outcome.scored:,} texts scored in training" if outcome.scored else ""
+    print(f"\n{outcome.calls:,} new model calls{scored} and {outcome.fits} new trainings in this invocation.")
     print(f"Report: {report}")
 
 
@@ -70,7 +72,7 @@ def print_arms(summary: dict[str, Any]) -> None:
             arm["name"] + mark,
             *cells,
             _estimate(difference, signed=True),
-            f"{teacher.get('calls', 0):,.0f}",
+            f"{teacher.get('calls', 0):,.0f}" + (f" ({scored:,.0f} scored)" if (scored := teacher.get("scored", 0)) else ""),
             f"{teacher.get('prompt_tokens', 0) + teacher.get('completion_tokens', 0):,.0f}",
             f"{taught.get('examples', 0):,.0f} examples",
         )
@@ -94,7 +96,8 @@ def print_plan(request: Request, plan: Plan, *, as_json: bool) -> None:
         table.add_row(
             row.arm,
             row.role,
-            *(_span(low, high) for low, high in (row.calls, row.prompt_tokens, row.completion_tokens)),
+            _span(*row.calls) + (f" ({_span(*row.scored)} scored)" if row.scored[1] else ""),
+            *(_span(low, high) for low, high in (row.prompt_tokens, row.completion_tokens)),
             _dollars(row.usd),
             str(row.fits),
             _span(*row.examples),

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tutelage.capabilities import Completion, Sampling, TokenScores
 from tutelage.errors import BudgetExhausted
+from tutelage.journal.amounts import total
 from tutelage.journal.ledger import BUDGETED_ROLES, Budget, Ledger, Usage
 from tutelage.records import Prompt
 
@@ -77,19 +78,34 @@ class Capped:
         return len(worst)
 
     def _asked(self) -> Usage:
-        """By all budgeted roles of the arm in this attempt; a replay counts the same again from zero."""
-        found = Usage()
-        for role in sorted(BUDGETED_ROLES):
-            found = found + self._ledger.logical(role=role, arm=self._arm)
-        return found
+        return _asked(self._ledger, self._arm)
 
     def _exhausted(self, calls: int) -> BudgetExhausted:
-        asked = self._asked()
-        return BudgetExhausted(
-            f"the arm's share of the budget ({self._cap.describe()}) does not suffice: the {self._role} was to answer {calls:,} more calls",
-            got=f"asked so far: {asked.calls:,} calls, {asked.tokens:,} tokens",
-            fix="a larger budget, or a smaller size of the recipe",
-        )
+        return _exhausted(self._cap, _asked(self._ledger, self._arm), f"the {self._role} was to answer {calls:,} more calls")
+
+
+def within(cap: Budget | None, amount: Usage, *, ledger: Ledger, role: str, arm: str) -> None:
+    """`BudgetExhausted` where an amount that is known exactly, such as texts scored in a fit, is more than what is left of the cap."""
+    if cap is None or role not in BUDGETED_ROLES:
+        return
+    asked = _asked(ledger, arm)
+    after = asked + amount
+    pairs = ((cap.calls, after.calls), (cap.tokens, after.tokens), (cap.picodollars, after.picodollars))
+    if any(most is not None and found > most for most, found in pairs):
+        raise _exhausted(cap, asked, f"the {role} was to score {amount.scored or amount.calls:,} more texts in training")
+
+
+def _asked(ledger: Ledger, arm: str) -> Usage:
+    """By all budgeted roles of the arm in this attempt; a replay counts the same again from zero."""
+    return total([ledger.logical(role=role, arm=arm) for role in sorted(BUDGETED_ROLES)])
+
+
+def _exhausted(cap: Budget, asked: Usage, what: str) -> BudgetExhausted:
+    return BudgetExhausted(
+        f"the arm's share of the budget ({cap.describe()}) does not suffice: {what}",
+        got=f"asked so far: {asked.calls:,} calls, {asked.tokens:,} tokens",
+        fix="a larger budget, or a smaller size of the recipe",
+    )
 
 
 def capped(model: Bounded, *, cap: Budget | None, ledger: Ledger, role: str, arm: str) -> Any:

@@ -340,6 +340,7 @@ def _entrants(plan: Plan, folders: Mapping[str, Path], errors: Mapping[Job, Tute
                 planned=planned,
                 exhausted=s.exhausted,
                 stopped=stopped,
+                ends_early=s.request.recipe.card.ends_early,
                 first_size=plan.resized.get(entry.name),
             )
         )

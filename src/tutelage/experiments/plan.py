@@ -28,6 +28,7 @@ from tutelage.lab import Lab, facts_after
 from tutelage.prompts import questions, solve
 from tutelage.records import ModelRef, Problem, Prompt, Scorecard, Verdict
 from tutelage.seeds import stream
+from tutelage.train.readings import Texts, readings
 
 CHARACTERS_PER_TOKEN = 4
 LOW_YIELD = 0.4
@@ -44,6 +45,9 @@ class PlanRow:
     arm: str
     role: str
     calls: tuple[float, float]
+    scored: tuple[float, float]
+    """Those of `calls` that are texts read inside trainings. Their number is exact where nothing is masked; their lengths, which the
+    student decides, are in the prompt tokens."""
     prompt_tokens: tuple[float, float]
     completion_tokens: tuple[float, float]
     usd: tuple[float, float] | None
@@ -95,12 +99,18 @@ class Plan:
 class _Count:
     calls: int = 0
     prompt: int = 0
+    scored: int = 0
+    read_short: float = 0.0
+    read_long: float = 0.0
+    """Tokens of texts that are read inside trainings and not written yet."""
     short: float = 0.0
     long: float = 0.0
     fits: int = 0
     examples: int = 0
     asked: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Different calls: length of the prompt, and longest completion."""
+    fits_read: dict[str, int] = field(default_factory=dict)
+    """Texts that are read in the course of each fit."""
 
     def add(self, key: str, prompt: int, most: int) -> None:
         self.calls += 1
@@ -108,6 +118,18 @@ class _Count:
         self.short += SHORT_REPLY * most
         self.long += most
         self.asked[key] = (prompt, most)
+
+    def read(self, fit: str, texts: Texts) -> None:
+        self.calls += texts.count
+        self.scored += texts.count
+        self.prompt += math.ceil(texts.characters / CHARACTERS_PER_TOKEN)
+        self.read_short += SHORT_REPLY * texts.most_tokens
+        self.read_long += texts.most_tokens
+        self.fits_read[fit] = self.fits_read.get(fit, 0) + texts.count
+
+    @property
+    def prompts(self) -> tuple[float, float]:
+        return self.prompt + self.read_short, self.prompt + self.read_long
 
 
 class _Example:
@@ -183,26 +205,30 @@ def plan_request(request: Request) -> Plan:
             a, b = high_yield[arm].get(role, _Count()), low_yield[arm].get(role, _Count())
             if not (a.calls or b.calls or a.fits or b.fits):
                 continue
+            prompts = _range(*a.prompts, *b.prompts)
             rows.append(
                 PlanRow(
                     arm=arm,
                     role=role,
                     calls=_range(a.calls, b.calls),
-                    prompt_tokens=_range(a.prompt, b.prompt),
+                    scored=_range(a.scored, b.scored),
+                    prompt_tokens=prompts,
                     completion_tokens=(min(a.short, b.short), max(a.long, b.long)),
-                    usd=_usd(prices.get(role, FREE), _range(a.prompt, b.prompt), (min(a.short, b.short), max(a.long, b.long))),
+                    usd=_usd(prices.get(role, FREE), prompts, (min(a.short, b.short), max(a.long, b.long))),
                     fits=max(a.fits, b.fits),
                     examples=_range(a.examples, b.examples),
                 )
             )
     rehearsals = (high_yield, low_yield)
-    unique = [len(_different(plans, "teacher")) for plans in rehearsals]
+    unique = [len(_different(plans, "teacher")) + _different_readings(plans, "teacher") for plans in rehearsals]
     bills = [
         _bill(role, ref, prices[role], [_different(plans, role) for plans in rehearsals], seeds=len(request.seeds))
         for role, (ref, _) in request.models.items()
         if ref.name.startswith("openai:")
     ]
     notes = ["Low and high: a writer whose every reply can be read, and one of whose replies only 40 % can."]
+    if request.recipe.card.ends_early:
+        notes.append(f"A run may ask less, so this is the most: {request.recipe.card.ends_early}.")
     if request.task.chance is not None:
         notes.append(f"Test problems per evaluation: {len(request.task.test[: request.test_limit])}; chance {request.task.chance:.0%}.")
     return Plan(rows=rows, unique_teacher_calls=_range(*unique), bills=[bill for bill in bills if bill.calls[1]], notes=notes)
@@ -214,6 +240,14 @@ def _different(plans: Mapping[str, Mapping[str, _Count]], role: str) -> dict[str
     for counts in plans.values():
         found |= counts[role].asked if role in counts else {}
     return found
+
+
+def _different_readings(plans: Mapping[str, Mapping[str, _Count]], role: str) -> int:
+    """Texts that a role reads inside trainings, over all arms: a training that arms share is done once."""
+    found: dict[str, int] = {}
+    for counts in plans.values():
+        found |= counts[role].fits_read if role in counts else {}
+    return sum(found.values())
 
 
 def _bill(role: str, ref: ModelRef, price: Price | None, asked: Sequence[Mapping[str, tuple[int, int]]], *, seeds: int) -> Bill:
@@ -291,6 +325,7 @@ class _PlanLab(Lab):
     def __init__(self, *, counts: dict[str, _Count], **given: Any) -> None:
         super().__init__(**given)
         self._counts = counts
+        self._read: set[str] = set()
 
     def refuse(self, message: str, *, got: object = None, fix: str = "") -> None:
         pass
@@ -307,6 +342,14 @@ class _PlanLab(Lab):
         rehearse = getattr(source, "rehearse", None)
         if rehearse is not None:  # a source that asks further models while the student learns
             rehearse(settings)
+        described = [model.id, source.describe(), objective.describe(), targets.describe() if targets is not None else None]
+        fit = content_id([*described, settings.describe(), step or role])
+        if fit not in self._read:  # the same training is done once
+            self._read.add(fit)
+            for reading in readings(source, targets, objective, settings, watch):
+                who = self._scorer(role, reading.scorer.ref, reading.scorer.role)
+                if who and not (reading.scorer.reference and reading.scorer.ref.id == model.id):
+                    self._counts.setdefault(who, _Count()).read(fit, reading.texts)
         ref = replace(model.ref, digest=f"planned {role} {count.fits}")
         return self.role(role, ref, facts_after(model.facts, objective, settings))
 
@@ -315,5 +358,5 @@ def _tokens(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
-def _range(a: float, b: float) -> tuple[float, float]:
-    return (min(a, b), max(a, b))
+def _range(*amounts: float) -> tuple[float, float]:
+    return (min(amounts), max(amounts))

@@ -151,7 +151,7 @@ class _Child:
                 kind = getattr(errors, row["error"], InternalError)
                 self._worked.errors[job] = kind(row["message"], got=row.get("got"), fix=row.get("fix"))
             else:
-                self._worked.results[job] = {"calls": row["calls"], "fits": row["fits"]}
+                self._worked.results[job] = {name: row[name] for name in ("calls", "scored", "fits")}
 
     def hang_up(self) -> None:
         """Hear an ended process out, then close its pipes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +17,12 @@ from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import ModelFacts
 from tutelage.errors import BudgetExhausted, QualityGate, SettingsError, StorageError, TutelageError
 from tutelage.experiments.caps import capped
+from tutelage.experiments.charging import Account
 from tutelage.experiments.processes import alone, in_processes
 from tutelage.experiments.request import Request, resolve_request
 from tutelage.experiments.shelf import ALONE_BELOW, Shelf, opener
+from tutelage.experiments.training import train
+from tutelage.journal.amounts import Usage, total
 from tutelage.journal.cache import CallCache
 from tutelage.journal.folder import ArmJournal, read_run_file, write_whole
 from tutelage.journal.ledger import Budget, Ledger
@@ -49,6 +51,8 @@ class Outcome:
     """`seed/arm` -> why a quality gate stopped it, and the way out."""
     calls: int
     """Model calls that were not answered from the cache, over all roles, in this invocation."""
+    scored: int
+    """Texts that other models read inside trainings in this invocation; no cache answers them, and a budget counts them as calls."""
     fits: int
     """Trainings done in this invocation."""
 
@@ -96,21 +100,18 @@ def run_request(
     prepare_folder(request, folder, command)
     todo = unfinished_seeds(request, folder)
     jobs = max(1, min(jobs or default_jobs(request), len(todo) or 1))
-    calls = fits = 0
+    done: list[dict[str, int]] = []
     try:
         if todo and jobs == 1:
-            for seed in todo:
-                done = run_seed(request, folder, seed, budget=budget, watch=watch)
-                calls, fits = calls + done["calls"], fits + done["fits"]
+            done = [run_seed(request, folder, seed, budget=budget, watch=watch) for seed in todo]
         elif todo:
-            for done in in_processes(folder, todo, jobs, budget, watch):
-                calls, fits = calls + done["calls"], fits + done["fits"]
+            done = in_processes(folder, todo, jobs, budget, watch)
     except BaseException:
         with contextlib.suppress(StorageError):  # what stopped the run must be told, not that its report could not be written either
             _write_report(folder)
         raise
     _write_report(folder)
-    return _outcome(request, folder, calls, fits)
+    return _outcome(request, folder, {name: sum(one[name] for one in done) for name in ("calls", "scored", "fits")})
 
 
 def unfinished_seeds(request: Request, folder: Path) -> list[int]:
@@ -126,7 +127,7 @@ def default_jobs(request: Request) -> int:
 def run_seed(
     request: Request, folder: Path, seed: int, *, budget: str | None = None, cap: str | None = None, watch: Watch = unwatched
 ) -> dict[str, int]:
-    """All unfinished arms of one seed in this process. Returns how many uncached calls and fits it took.
+    """All unfinished arms of one seed in this process. Returns how many uncached calls, scored texts and fits it took.
 
     `budget` caps what the run folder spends, `cap` what each arm asks for, whether it is paid or cached.
     """
@@ -137,11 +138,11 @@ def run_seed(
     ):
         shelf = Shelf()
         fits = 0
-        before = _calls(ledger, seed, request.arms)
+        before = _spent(ledger, seed, request.arms)
 
-        def train(**given: Any) -> Mapping[str, Any]:
+        def counted(**given: Any) -> Mapping[str, Any]:
             nonlocal fits
-            done = _train(**given)
+            done = train(**given)
             fits += 1
             return done
 
@@ -151,10 +152,11 @@ def run_seed(
                 continue
             (folder / "seeds" / str(seed) / "crash.txt").unlink(missing_ok=True)  # of an earlier attempt
             _run_arm(
-                request, folder, seed, arm, journal=journal, cache=cache, ledger=ledger, shelf=shelf, train=train, watch=watch,
+                request, folder, seed, arm, journal=journal, cache=cache, ledger=ledger, shelf=shelf, train=counted, watch=watch,
                 cap=Budget.parse(cap) if cap else None,
             )  # fmt: skip
-        return {"calls": _calls(ledger, seed, request.arms) - before, "fits": fits}
+        spent = _spent(ledger, seed, request.arms) - before
+        return {"calls": spent.calls - spent.scored, "scored": spent.scored, "fits": fits}
 
 
 def _account(seed: int, arm: str) -> str:
@@ -162,8 +164,8 @@ def _account(seed: int, arm: str) -> str:
     return f"{seed}/{arm}"
 
 
-def _calls(ledger: Ledger, seed: int, arms: Sequence[str]) -> int:
-    return sum(ledger.physical(arm=_account(seed, arm)).calls for arm in arms)
+def _spent(ledger: Ledger, seed: int, arms: Sequence[str]) -> Usage:
+    return total([ledger.physical(arm=_account(seed, arm)) for arm in arms])
 
 
 def _run_arm(
@@ -198,6 +200,7 @@ def _run_arm(
         arm=arm,
         seed=seed,
         train=train,
+        charging=Account(ledger, _account(seed, arm), cap),
         progress=lambda step, done, total: watch(seed, arm, step, done, total),
         test_limit=request.test_limit,
         allow_weak_sandbox=request.allow_weak_sandbox,
@@ -219,57 +222,15 @@ def cache_path() -> Path:
     return Path(os.environ.get("TUTELAGE_CACHE", "runs/cache.sqlite"))
 
 
-LOG_LINES = 60
-"""Steps of a fit's log that the journal keeps, evenly spread; the last one always."""
-
-
-def _train(
-    *, model: ModelRef, source: Any, objective: Any, targets: Any, settings: Any, seed: int, out: Path, progress: Any, watch: Any = None
-) -> dict[str, Any]:
-    """Do the training behind `lab.fit` and describe it for fit.json."""
-    from tutelage.engine.digest import digest_of, inspect_folder
-    from tutelage.train.loop import fit
-
-    if out.exists():  # weights whose fit.json was never written: a kill came between; the same weights are made again
-        shutil.rmtree(out)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    result = fit(
-        model=Path(str(model.path)), source=source, objective=objective, targets=targets, settings=settings, seed=seed, out=out,
-        progress=progress, checkpoint=checkpoint, watch=watch,
-    )  # fmt: skip
-    if checkpoint.exists():
-        shutil.rmtree(checkpoint)
-    folder = inspect_folder(out)
-    every = max(1, len(result.log) // LOG_LINES)
-    log = [row for i, row in enumerate(result.log) if i % every == 0 or i == len(result.log) - 1]
-    return {
-        "digest": digest_of(folder),
-        "adapter_of": digest_of(folder.base) if folder.base is not None else None,
-        "parent": model.id,
-        "examples": len(getattr(source, "records", ())) or result.examples,
-        "seen": result.examples,
-        "tokens": result.tokens,
-        "steps": result.steps,
-        "seconds": round(result.seconds, 3),
-        "log": log,
-        "before": dict(result.before),
-        "after": dict(result.after),
-        "dropped": dict(result.dropped),
-        "notes": list(result.notes),
-        "told": dict(result.told),
-        "conditions": dict(result.conditions),
-    }
-
-
 def _write_costs(journal: ArmJournal, ledger: Ledger, account: str, lab: Lab) -> None:
-    """Per role: what the arm asked for under this seed (comparable between arms), and what had to be computed or paid for it, over all
-    attempts."""
+    """Per role: what the arm asked for under this seed (comparable between arms; `scored` of the calls inside fits), and what had to be
+    computed or paid for it, over all attempts."""
     for role in dict.fromkeys(lab.roles):
         asked, paid = ledger.logical(role=role, arm=account), ledger.physical(role=role, arm=account)
         if asked.calls:
             journal.event(
                 "cost", role=role, calls=asked.calls, prompt_tokens=asked.prompt_tokens, completion_tokens=asked.completion_tokens,
-                physical_calls=paid.calls, seconds=round(paid.seconds, 3), usd=paid.usd,
+                scored=asked.scored, physical_calls=paid.calls, seconds=round(paid.seconds, 3), usd=paid.usd,
             )  # fmt: skip
 
 
@@ -332,7 +293,7 @@ def _write_report(folder: Path) -> None:
     write_report(folder)
 
 
-def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
+def _outcome(request: Request, folder: Path, counts: Mapping[str, int]) -> Outcome:
     cards: list[Scorecard] = []
     refused: dict[str, str] = {}
     taught: dict[int, tuple[ModelRef, list[Example]]] = {}
@@ -348,7 +309,7 @@ def _outcome(request: Request, folder: Path, calls: int, fits: int) -> Outcome:
                     dataset = [r for r in journal.records("examples") if isinstance(r, Example)]
                     taught[seed] = _taught(folder / "fits" / event["key"]), dataset
     student, dataset = next(iter(taught.values()), (None, []))
-    return Outcome(folder=folder, scorecards=cards, student=student, dataset=dataset, refused=refused, calls=calls, fits=fits)
+    return Outcome(folder=folder, scorecards=cards, student=student, dataset=dataset, refused=refused, **counts)
 
 
 def _taught(fit: Path) -> ModelRef:

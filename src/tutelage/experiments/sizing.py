@@ -98,7 +98,9 @@ def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIEL
 
 
 def _preset(request: Request, name: str) -> int:
-    value = getattr(request.settings, name, None)
+    value = request.settings
+    for part in name.split("."):  # nested settings as --set names them
+        value = getattr(value, part, None)
     if not isinstance(value, int) or isinstance(value, bool):
         raise SettingsError(
             f"recipe '{request.recipe.name}' cannot be sized by '{name}'", got=repr(value), fix="a size is a whole-number setting"
@@ -213,7 +215,7 @@ class _Probe:
         for role, count in found.roles.items():
             if role in BUDGETED_ROLES:
                 calls += count.calls
-                tokens += count.prompt + count.long
+                tokens += count.prompts[1] + count.long
                 price = price_of(self._request.models[role][0])
                 if price is None or usd is None:
                     usd = None

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tutelage import rounds
 from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import ModelFacts
+from tutelage.experiments.charging import Account
 from tutelage.experiments.processes import alone
 from tutelage.experiments.request import resolve_request
-from tutelage.experiments.run import _train, cache_path
+from tutelage.experiments.run import cache_path
 from tutelage.experiments.shelf import Shelf, opener
+from tutelage.experiments.training import train
 from tutelage.journal.cache import CallCache
 from tutelage.journal.folder import ArmJournal
 from tutelage.journal.ledger import Budget, Ledger
@@ -68,7 +70,7 @@ def teaching_env(
 
         lab = Lab(
             task=request.task, models=request.models, open_role=open_role, journal=journal, fits=folder / "fits", arm=ACCOUNT, seed=seed,
-            train=_train,
+            train=train, charging=Account(ledger, f"{seed}/{ACCOUNT}"),
         )  # fmt: skip
         shown = rounds.worked_seeds(lab, "seed", wanted=s.seeds)
         validation = [p for mine in by_skill(lab.task.validation).values() for p in mine[: s.validation]]

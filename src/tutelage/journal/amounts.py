@@ -19,6 +19,8 @@ class Usage:
     """An amount of work. One completion, or one scored or embedded sequence, is one call."""
 
     calls: int = 0
+    scored: int = 0
+    """Those of `calls` that were texts read inside a fit: by a teacher that is distilled from, say. No cache answers them."""
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     """Those of `prompt_tokens` that an endpoint served from its own prompt cache."""

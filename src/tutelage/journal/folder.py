@@ -69,6 +69,18 @@ def read_run_file(folder: Path, *needed: str) -> dict[str, Any] | None:
     return found
 
 
+def read_fit(record: Path) -> dict[str, Any]:
+    """What fit.json says of finished training; it stands beside the weights and must hold at least their digest."""
+    try:
+        summary = orjson.loads(record.read_bytes())
+        summary["digest"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as broken:
+        raise StorageError(
+            f"{record} is damaged", got=str(broken), fix=f"remove the folder {record.parent} and run the same command again"
+        ) from broken
+    return summary
+
+
 class ArmJournal:
     """Events and records of one arm under one seed. A second attempt appends after a `start` event; readers use the last attempt."""
 

@@ -5,6 +5,9 @@ Two accounts that are never mixed. *Logical*: what an arm asked for, whether ans
 settled afterwards; what was sent and never billed back (a reset connection, a truncated body, a killed process) is *in doubt*, shown
 apart and counted against the budget.
 
+Work that is done in one order and may begin again from an earlier place (a fit and its checkpoints) is a *course*: how far it ever came is
+remembered, and only what goes beyond is physical.
+
 Physical amounts live in one small SQLite file of the run folder, shared by the processes of a run and read again by the attempt that
 continues it. They survive a kill; a power cut may lose the last second of them (the answers themselves are safer: see `cache`).
 """
@@ -28,7 +31,8 @@ from tutelage.journal.database import Database, use_wal
 
 BUDGETED_ROLES = frozenset({"teacher", "judge", "reference"})
 """Calls of other roles (the student) are shown and never capped."""
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+"""1 knew no scored texts and no courses; its amounts are taken over."""
 _BUSY_S = 60.0
 _TOUCH_S = 0.2
 _ELSEWHERE = "name another run folder with --out"
@@ -63,15 +67,22 @@ class Ledger:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         use_wal(connection, _BUSY_S)
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN IMMEDIATE")  # another process may be taking an older file over
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _SCHEMA_VERSION):
+        if version not in (0, 1, _SCHEMA_VERSION):
             raise StorageError(f"ledger {self.path} was written by another version of this package", got=f"format {version}")
         amounts = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in FIELDS)
-        connection.execute("BEGIN IMMEDIATE")
         # `state` is settled, in_doubt or open; `session` is empty except for open amounts, which belong to a living process.
         connection.execute(
             "CREATE TABLE IF NOT EXISTS spent (state TEXT NOT NULL, session TEXT NOT NULL, role TEXT NOT NULL, arm TEXT NOT NULL, "
             f"{amounts}, PRIMARY KEY (state, session, role, arm)) WITHOUT ROWID"
+        )
+        if version == 1:
+            connection.execute("ALTER TABLE spent ADD COLUMN scored INTEGER NOT NULL DEFAULT 0")
+        # How far a course ever came, whoever paid for it.
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS courses (course TEXT NOT NULL, role TEXT NOT NULL, {amounts}, "
+            "PRIMARY KEY (course, role)) WITHOUT ROWID"
         )
         connection.execute("CREATE TABLE IF NOT EXISTS sessions (session TEXT PRIMARY KEY, began_s REAL NOT NULL, seen_s REAL NOT NULL)")
         connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -142,6 +153,11 @@ class Ledger:
         with self._counting:
             return total([u for (r, a), u in self._logical.items() if role in (None, r) and arm in (None, a)])
 
+    def logical_by_role(self, arm: str) -> dict[str, Usage]:
+        """The same, for every role that the arm asked."""
+        with self._counting:
+            return {r: amount for (r, a), amount in self._logical.items() if a == arm}
+
     # What is computed or billed
 
     def reserve(self, role: str, arm: str, worst: Sequence[Usage]) -> int:
@@ -183,12 +199,37 @@ class Ledger:
                 _add(db, "in_doubt", "", role, arm, in_doubt)
             self._touch(db)
 
-    def spend(self, role: str, arm: str, amount: Usage) -> None:
-        """Charge work whose size is known beforehand (training), logically and physically; `BudgetExhausted` if it does not fit."""
-        if not self.reserve(role, arm, [amount]):
-            raise self.exhausted(role, missing="one step of training", needed=amount)
-        self.settle(role, arm, amount, spent=amount)
+    def spend(
+        self, role: str, arm: str, amount: Usage, *, what: str = "one step of training", course: str = "", before: Usage = NOTHING
+    ) -> None:
+        """Charge work whose size is known beforehand (training, texts scored in a fit), logically and physically; `BudgetExhausted` if it
+        does not fit. `what` names it there.
+
+        Of a `course`, `before` is how much of it lies behind: physically only what goes beyond its farthest place so far is charged.
+        """
+        with self._database.transaction() as db:
+            new = _beyond(db, course, role, before, amount)
+            fits = self._affords(role, new)
+            if fits and new != NOTHING:
+                _add(db, "settled", "", role, arm, new)
+                if course:
+                    _advance(db, course, role, new)
+            self._touch(db)
+        if not fits:
+            raise self.exhausted(role, missing=what, needed=new)
         self.count(role, arm, amount)
+
+    def afford(self, role: str, amount: Usage, *, what: str, course: str = "", before: Usage = NOTHING) -> None:
+        """`BudgetExhausted` if `spend` could not charge this now; nothing is charged."""
+        if role in self.budgeted and not self.budget.unlimited:
+            with self._database.turn() as db:
+                new = _beyond(db, course, role, before, amount)
+            if not self._affords(role, new):
+                raise self.exhausted(role, missing=what, needed=new)
+
+    def _affords(self, role: str, new: Usage) -> bool:
+        capped = role in self.budgeted and not self.budget.unlimited and new != NOTHING
+        return not capped or self._fitting(self.charged(), [new]) == 1
 
     def physical(self, *, role: str | None = None, arm: str | None = None) -> Usage:
         """Settled amounts of all attempts and processes of the run."""
@@ -290,3 +331,23 @@ def _add(db: sqlite3.Connection, state: str, session: str, role: str, arm: str, 
 def _amounts(db: sqlite3.Connection, where: str, values: tuple[str, ...] = ()) -> list[tuple[str, str, Usage]]:
     rows = db.execute(f"SELECT role, arm, {', '.join(FIELDS)} FROM spent WHERE {where}", values).fetchall()
     return [(row[0], row[1], Usage(**dict(zip(FIELDS, row[2:], strict=True)))) for row in rows]
+
+
+_ADVANCE = (
+    f"INSERT INTO courses (course, role, {', '.join(FIELDS)}) VALUES ({', '.join('?' * (2 + len(FIELDS)))}) "
+    f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in FIELDS)}"
+)
+
+
+def _advance(db: sqlite3.Connection, course: str, role: str, new: Usage) -> None:
+    db.execute(_ADVANCE, (course, role, *astuple(new)))
+
+
+def _beyond(db: sqlite3.Connection, course: str, role: str, before: Usage, amount: Usage) -> Usage:
+    """What of `amount`, done behind `before`, the course has not come to yet; all of it outside of a course."""
+    if not course:
+        return amount
+    row = db.execute(f"SELECT {', '.join(FIELDS)} FROM courses WHERE course = ? AND role = ?", (course, role)).fetchone()
+    far = NOTHING if row is None else Usage(**dict(zip(FIELDS, row, strict=True)))
+    gone = before + amount
+    return Usage(**{name: max(0, getattr(gone, name) - getattr(far, name)) for name in FIELDS})

@@ -54,6 +54,7 @@ CARD = Card(
     steps=("seed", "rows", "examples"),
     size="rows",
     size_floor=4,
+    ends_early="rounds end once the student misses no problem it is shown (step 5)",
     arm="dataenvgym",
     baseline="no_state",
     control="shuffled",

@@ -59,6 +59,7 @@ CARD = Card(
     steps=("questions", "examples"),
     size="steps",
     size_floor=8,
+    version=2,
     arm="kdrl",
     baseline="grpo",
     control="own_teacher",

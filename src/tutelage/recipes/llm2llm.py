@@ -43,6 +43,7 @@ CARD = Card(
     steps=("seed", "missed", "lookalikes", "examples"),
     size="per_round",
     size_floor=4,
+    ends_early="rounds end once the student misses no seed problem (step 4)",
     arm="llm2llm",
     baseline="any_seed",
     control="shuffled",

@@ -51,6 +51,7 @@ CARD = Card(
     steps=("questions", "gold", "written", "examples"),
     size="per_round",
     size_floor=1,
+    ends_early="rounds end once further ones no longer lower the loss on validation texts",
     arm="pgkd",
     baseline="static",
     control="shuffled",

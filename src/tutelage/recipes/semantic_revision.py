@@ -43,8 +43,10 @@ CARD = Card(
     kind="system",
     needs={"teacher": ("generate", "score"), "student": ("generate", "train")},
     steps=("questions", "references", "examples"),
-    size="questions",
-    size_floor=2,
+    size="steps",  # the teacher reads every text of the student twice: where it is mended, and where it is learned from
+    size_floor=6,
+    size_along={"questions": 1},
+    version=2,
     arm="semantic_revision",
     baseline="on_policy",
     control="random_place",
@@ -192,7 +194,8 @@ def run(lab: Lab, s: Settings) -> Role:
         instead = Instead(zip(asked, read, strict=True)) if asked != read else None
         source = Mixture((given, 0.5), (_own_texts(s, student, teacher, asked, instead), 0.5)) if s.own_texts else Mixture((given, 1.0))
         student = lab.fit(
-            "student", student, source, _objective(s), targets=Teacher(teacher, asked=instead) if s.own_texts else None,
+            "student", student, source, _objective(s),
+            targets=Teacher(teacher, asked=instead, over="own") if s.own_texts else None,
             settings=replace(s.fit, steps=s.steps), step="revise",
         )  # fmt: skip
 

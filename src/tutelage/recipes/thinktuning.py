@@ -47,6 +47,7 @@ CARD = Card(
     steps=("questions", "examples"),
     size="steps",
     size_floor=8,
+    version=2,
     arm="thinktuning",
     baseline="grpo",
     control="dealt",

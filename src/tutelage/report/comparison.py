@@ -41,6 +41,8 @@ class Entrant:
     """True where a larger size would have asked nothing more."""
     stopped: Mapping[int, str] = field(default_factory=dict)
     """Seed -> what ended it early."""
+    ends_early: str = ""
+    """Why it may ask less than planned, where its plan is the most."""
     first_size: int | None = None
     """The size that the plan gave, where it met the cap and a smaller one was taken."""
 
@@ -193,8 +195,14 @@ def _remarks(
             continue
         least, _, most = entrant.planned[unit]
         mean = used[unit][0]
-        if mean > most * (1 + OFF_BY) or mean < least * (1 - OFF_BY):
+        if entrant.ends_early and mean < least:
+            said.append(f"its plan is the most ({_span(least, most)} {unit}, {number(round(mean))} used): {entrant.ends_early}")
+        elif mean > most * (1 + OFF_BY) or mean < least * (1 - OFF_BY):
             said.append(f"the plan was wrong: {_span(least, most)} {unit} planned, {number(round(mean))} used")
+    ended = [r for r in runs if r.state in (FINISHED, REFUSED)]
+    scored = sum(finite(e.get("scored")) or 0.0 for r in ended for e in r.of_kind("cost") if e.get("role") in BUDGETED)
+    if scored:
+        said.append(f"{number(round(scored / len(ended)))} of its teacher calls are texts scored in training")
     refused = {r.seed: r.refusal for r in runs if r.state == REFUSED}
     said += [f"seed {seed} was stopped by a quality gate: {why}" for seed, why in refused.items()]
     said += [f"seed {seed} was stopped: {why}" for seed, why in entrant.stopped.items()]

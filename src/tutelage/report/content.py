@@ -175,7 +175,7 @@ def _costs(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "arm": arm["name"],
                 "summary": arm["summary"],
-                "teacher_calls": number(round(teacher.get("calls", 0.0))),
+                "teacher_calls": number(round(teacher.get("calls", 0.0))) + _of_these_scored(teacher),
                 "teacher_tokens": number(round(teacher.get("prompt_tokens", 0.0) + teacher.get("completion_tokens", 0.0))),
                 "student_calls": number(round(students["calls"])),
                 "student_tokens": number(round(students["prompt_tokens"] + students["completion_tokens"])),
@@ -187,6 +187,11 @@ def _costs(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _of_these_scored(teacher: Mapping[str, float]) -> str:
+    scored = round(teacher.get("scored", 0.0))
+    return f" ({number(scored)} scored)" if scored else ""
 
 
 def _models(run: RunFolder) -> list[dict[str, Any]]:

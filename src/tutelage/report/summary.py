@@ -181,12 +181,12 @@ def _metric_names(measured: Any) -> list[str]:
     return sorted(names, key=lambda n: names[n])
 
 
-COST_KEYS = ("calls", "prompt_tokens", "completion_tokens", "physical_calls", "seconds", "usd")
+COST_KEYS = ("calls", "scored", "prompt_tokens", "completion_tokens", "physical_calls", "seconds", "usd")
 
 
 def cost(runs: Sequence[ArmRun]) -> dict[str, Any]:
-    """What an arm cost, as means over the seeds that left cost events or fits: `roles` -> role -> calls, tokens, seconds; `training` ->
-    role -> examples, tokens, steps, seconds."""
+    """What an arm cost, as means over the seeds that left cost events or fits: `roles` -> role -> calls, those of them scored in
+    training, tokens, seconds; `training` -> role -> examples, tokens, steps, seconds."""
     told = [r for r in runs if r.of_kind("cost") or r.of_kind("fit") or r.state == FINISHED]
     roles: dict[str, dict[str, float]] = {}
     training: dict[str, dict[str, float]] = {}

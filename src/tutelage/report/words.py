@@ -39,7 +39,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("alignment", "Training the teacher on such pairs, so that it writes more like the preferred texts (here with DPO)."),
     ("technique or style", "The way a solution is written down, asked for by one of several prompts."),
     ("rationale", "The worked steps that lead to an answer."),
-    ("call", "One text asked of a model. A token is a piece of text of about a word."),
+    (
+        "call",
+        "One text asked of a model, or one text that it scored: that it read while another model was trained by its judgement. A token is "
+        "a piece of text of about a word.",
+    ),
 )
 
 

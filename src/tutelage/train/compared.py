@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from tutelage.errors import DataError
 from tutelage.hashing import content_id
 from tutelage.records import Example
+from tutelage.train.readings import Foretold, epochs_of, texts_of
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Site
     from tutelage.train.mixing import Drawing
+    from tutelage.train.settings import FitSettings
     from tutelage.train.window import Group
 
 
@@ -35,6 +37,13 @@ class Compared:
         from tutelage.train.feeds import FixedFeed
 
         return FixedFeed(self.records, site, make=_group)
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        return epochs_of(len(self.records), settings)
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        known = texts_of(self.records)
+        return Foretold(rows=(known.share(2 * sum(groups)),), known=(known,))
 
 
 def _group(record: Any, site: Site) -> Group | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tutelage.engine.rendering import Rendering
 from tutelage.errors import DataError, QualityGate
-from tutelage.records import Example, Pair, Prompt
+from tutelage.records import Example, ModelRef, Pair, Prompt
 from tutelage.seeds import stream
+from tutelage.train.readings import uncharged
 from tutelage.train.settings import FitSettings
 from tutelage.train.window import Group, Row, Window
 
@@ -41,6 +42,8 @@ class Site:
     """Why rows were left out, counted over the whole fit."""
     told: dict[str, Any] = field(default_factory=dict)
     """What a source found out on the way, as JSON by a name of its own: part of the fit's record."""
+    reads: Callable[[ModelRef, str, Sequence[Row]], None] = uncharged
+    """Told by whoever has a further model read rows, before it does: the model, its role, and the rows as that model sees them."""
 
 
 MakeGroup = Callable[[Any, Site], Group | None]

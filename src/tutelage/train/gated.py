@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from tutelage.errors import DataError, SettingsError
 from tutelage.hashing import content_id
 from tutelage.records import Example
+from tutelage.train.readings import Foretold, epochs_of, texts_of
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Feed, Site
+    from tutelage.train.settings import FitSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,14 @@ class Gated:
 
         return GatedFeed(self, site)
 
+    def windows(self, settings: FitSettings) -> list[int]:
+        """At most: the gates decide how many rows of a mini-batch stay."""
+        return [settings.batch] * (settings.steps or len(epochs_of(len(self.records), settings)))
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        known = texts_of(self.records)
+        return Foretold(rows=(known.share(sum(groups)),), known=(known,))
+
 
 class Portions:
     """Shuffled epochs cut into windows of the given sizes, in order: as many rows as another source chose, drawn by chance."""
@@ -83,3 +93,10 @@ class Portions:
         from tutelage.train.gating import PortionsFeed
 
         return PortionsFeed(self, site)
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        return list(self.sizes)
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        known = texts_of(self.records)
+        return Foretold(rows=(known.share(sum(groups)),), known=(known,))

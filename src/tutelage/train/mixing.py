@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,10 +10,11 @@ from tutelage.seeds import stream
 from tutelage.select.domain_weights import even
 from tutelage.train.feeds import Feed, FixedFeed, Site
 from tutelage.train.oracle import by_row, log_probs
+from tutelage.train.readings import owed
 from tutelage.train.window import Group, Window
 
 if TYPE_CHECKING:
-    from tutelage.train.sources import Domains
+    from tutelage.train.sources import Domains, Mixture
 
 
 class Drawing(Feed, Protocol):
@@ -26,37 +26,26 @@ class Drawing(Feed, Protocol):
 class MixtureFeed:
     """Every window holds groups of each part by its share; what does not divide evenly is carried to the next window."""
 
-    def __init__(self, parts: Sequence[tuple[Drawing, float]], site: Site) -> None:
-        self._parts, self._site = parts, site
-        self.fixed = [g for feed, _ in parts for g in feed.fixed]
+    def __init__(self, source: Mixture, parts: Sequence[Drawing], site: Site) -> None:
+        self._source, self._parts, self._site = source, parts, site
+        self.fixed = [g for feed in parts for g in feed.fixed]
         self.total = _steps(site, "a mixture")
         self._windows = 0
 
     def next(self) -> Window | None:
         if self._windows >= self.total:
             return None
-        batch, whole = self._site.settings.batch, sum(share for _, share in self._parts)
-        done, owed = self._windows * batch, []
-        reached = 0.0
-        for _, share in self._parts:
-            low, high = reached, reached + share / whole
-            owed.append(_between(done + batch, low, high) - _between(done, low, high))
-            reached = high
+        groups = owed([share for _, share in self._source.parts], self._windows * self._site.settings.batch, self._site.settings.batch)
         self._windows += 1
-        return Window(groups=tuple(g for (feed, _), n in zip(self._parts, owed, strict=True) if n for g in feed.draw(n)))
+        return Window(groups=tuple(g for feed, n in zip(self._parts, groups, strict=True) if n for g in feed.draw(n)))
 
     def state(self) -> dict[str, Any]:
-        return {"windows": self._windows, "parts": [feed.state() for feed, _ in self._parts]}
+        return {"windows": self._windows, "parts": [feed.state() for feed in self._parts]}
 
     def restore(self, state: dict[str, Any]) -> None:
         self._windows = state["windows"]
-        for (feed, _), place in zip(self._parts, state["parts"], strict=True):
+        for feed, place in zip(self._parts, state["parts"], strict=True):
             feed.restore(place)
-
-
-def _between(n: int, low: float, high: float) -> int:
-    """How many of the first `n` groups belong to the part that covers [low, high) of the shares: the parts always add up to n."""
-    return math.floor(n * high + 1e-9) - math.floor(n * low + 1e-9)
 
 
 class DomainsFeed:

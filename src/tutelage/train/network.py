@@ -90,6 +90,11 @@ class Network:
         return int(self.inner.config.get_text_config().hidden_size)
 
     @property
+    def states_width(self) -> int:
+        """Of what `states` gives."""
+        return self.width if self._plain_head else min(self.tokenizer_ids, self.table)
+
+    @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.module.parameters())
 

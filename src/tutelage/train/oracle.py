@@ -87,6 +87,7 @@ class _PerRow(_Silent):
     def __init__(self, site: Site) -> None:
         self._site = site
         self._known: dict[str, tuple[Tensor, ...]] = {}
+        self._last: tuple[Batch, dict[str, tuple[Tensor, ...]]] | None = None
 
     def _network(self, *, before: bool) -> Network:
         raise NotImplementedError
@@ -100,8 +101,10 @@ class _PerRow(_Silent):
             self._known.update(self._asked(self._network(before=True), [r for g in groups for r in g.rows]))
 
     def of(self, batch: Batch, place: int) -> Tensor:
-        missing = [r for r in batch.rows if r.key not in self._known]
-        found = self._asked(self._network(before=False), missing) if missing else {}
+        if self._last is None or self._last[0] is not batch:  # several quantities of one batch are asked for once
+            missing = [r for r in batch.rows if r.key not in self._known]
+            self._last = batch, self._asked(self._network(before=False), missing) if missing else {}
+        found = self._last[1]
         return torch.cat([(found.get(r.key) or self._known[r.key])[place] for r in batch.rows])
 
     def _asked(self, network: Network, rows: Sequence[Row]) -> dict[str, tuple[Tensor, ...]]:
@@ -109,17 +112,19 @@ class _PerRow(_Silent):
 
 
 class ReferenceOracle(_PerRow):
-    """Reference log-probabilities."""
+    """Reference log-probabilities. Another model than the student is charged to its role for what it reads."""
 
-    def __init__(self, ref: ModelRef | None, site: Site) -> None:
+    def __init__(self, ref: ModelRef | None, site: Site, *, role: str = "") -> None:
         super().__init__(site)
-        self._ref = ref
+        self._ref, self._role = ref, role
         self._open: Network | None = None
 
     def row_values(self, name: str, batch: Batch) -> Tensor:
         return self.of(batch, 0)
 
     def _ask(self, network: Network, batch: Batch) -> tuple[Tensor, ...]:
+        if self._ref is not None and not self.is_student:
+            self._site.reads(self._ref, self._role, batch.rows)
         return (log_probs(network, batch),)
 
     @property
@@ -141,11 +146,12 @@ class ReferenceOracle(_PerRow):
 class _Teaching(_PerRow):
     """What all oracles with a teacher share: the open network and the ids both models mean the same by."""
 
-    def __init__(self, ref: ModelRef | None, site: Site, *, asked: Asking | None = None) -> None:
-        """Without a `ref` the teacher is the live student."""
+    def __init__(self, ref: ModelRef | None, site: Site, *, asked: Asking | None = None, role: str = "") -> None:
+        """Without a `ref` the teacher is the live student. `role` is charged for what is read."""
         from tutelage.train.opening import open_frozen
 
         super().__init__(site)
+        self._ref, self._role = ref, role
         if ref is None:
             self._rendering, self.network, self._context = site.rendering, site.network, site.context_tokens
             self._shared = None
@@ -167,13 +173,15 @@ class _Teaching(_PerRow):
         return self.network
 
     def heard(self, batch: Batch) -> Batch:
-        """The batch as the teacher reads it: the same charged tokens in the same order, behind its own prompts where it has some."""
+        """The batch as the teacher now reads it: the same charged tokens in the same order, behind its own prompts where it has some."""
         if self._asked_instead is None:
             seen = batch
         else:
             groups = [replace(g, rows=tuple(self._under_own_prompt(r) for r in g.rows)) for g in batch.groups]
             seen = Batch(groups, batch.device)
         self._readable(seen)
+        if self._ref is not None:
+            self._site.reads(self._ref, self._role, seen.rows)
         return seen
 
     def _under_own_prompt(self, row: Row) -> Row:
@@ -207,17 +215,29 @@ class _Teaching(_PerRow):
 class TeacherOracle(_Teaching):
     """Everything about the teacher, in the step; the hidden states of one batch are computed once."""
 
-    def __init__(self, ref: ModelRef | None, site: Site, *, asked: Asking | None = None) -> None:
-        super().__init__(ref, site, asked=asked)
-        self._last: tuple[Batch, Tensor] | None = None
+    def __init__(self, ref: ModelRef | None, site: Site, *, asked: Asking | None = None, role: str = "", over: str = "") -> None:
+        super().__init__(ref, site, asked=asked, role=role)
+        self._over = over
+        self._read: tuple[Batch, Tensor] | None = None
 
     def prepare(self, groups: Sequence[Group]) -> None:
         pass  # distributions of all rows would not fit; they are made in the step
 
     def _states(self, batch: Batch) -> Tensor:
-        if self._last is None or self._last[0] is not batch:
-            self._last = (batch, self.states(batch))
-        return self._last[1]
+        if self._read is None or self._read[0] is not batch:
+            self._read = (batch, self._states_over(batch))
+        return self._read[1]
+
+    def _states_over(self, batch: Batch) -> Tensor:
+        """Zeros for rows that are not the teacher's to read; nothing is charged there, so what they come to counts for nothing."""
+        mine = [g for g in (replace(g, rows=tuple(r for r in g.rows if self._over in ("", r.role))) for g in batch.groups) if g.rows]
+        if sum(len(g.rows) for g in mine) == len(batch.rows):
+            return self.states(batch)
+        if not mine:
+            return torch.zeros(len(batch.labels), self.network.states_width, device=batch.device)
+        read = self.states(Batch(mine, batch.device))
+        places = torch.tensor([i for i, o in enumerate(batch.owner.tolist()) if batch.rows[o].role == self._over], device=batch.device)
+        return read.new_zeros(len(batch.labels), read.shape[1]).index_copy(0, places, read)
 
     def logits(self, batch: Batch) -> tuple[Tensor, Head]:
         return self.network.projected(self._states(batch), self._shared)
@@ -242,8 +262,8 @@ class SampledOracle(_Teaching):
 class TopKOracle(_Teaching):
     """The teacher's likeliest ids, as places among the shared ids, and their log-probabilities."""
 
-    def __init__(self, ref: ModelRef, k: int, site: Site, *, asked: Asking | None = None) -> None:
-        super().__init__(ref, site, asked=asked)
+    def __init__(self, ref: ModelRef, k: int, site: Site, *, asked: Asking | None = None, role: str = "") -> None:
+        super().__init__(ref, site, asked=asked, role=role)
         self._k = k
 
     def row_values(self, name: str, batch: Batch) -> Tensor:

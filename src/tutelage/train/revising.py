@@ -43,7 +43,7 @@ class Reviser:
 
     def __init__(self, revised: Revised, site: Site) -> None:
         self._how, self._site = revised, site
-        self._oracle = TeacherOracle(revised.teacher.ref, site, asked=revised.teacher.asked)
+        self._oracle = TeacherOracle(revised.teacher.ref, site, asked=revised.teacher.asked, role=revised.teacher.role)
         self._stops = StopTexts(site.rendering, revised.stop)
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Rollout]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import SettingsError, did_you_mean
+from tutelage.train.readings import Scorer
 from tutelage.train.sources import Edit, Facts, Marks, Rollout, identity_of
 from tutelage.train.targets import Asking, Teacher
 
@@ -57,6 +58,10 @@ class Revised:
     def describe(self) -> dict[str, Any]:
         sampling = [self.max_tokens, self.temperature, self.top_p, list(self.stop)]
         return {"revised": self.teacher.describe(), "sampling": sampling, "times": self.times, "at": self.at, "say": self.say}
+
+    @property
+    def reads(self) -> tuple[Scorer, int]:
+        return self.teacher.scorers[0], self.times
 
     def open(self, site: Site) -> Edit:
         from tutelage.train.revising import Reviser

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tutelage.errors import SettingsError
 from tutelage.hashing import content_id
 from tutelage.records import Problem, Prompt, Verdict
+from tutelage.train.readings import Scorer
 from tutelage.train.sources import Facts, Reward, Rollout, identity_of
 from tutelage.train.targets import Asking, Sampled
 
@@ -95,6 +96,10 @@ class Near:
 
     def describe(self) -> dict[str, Any]:
         return {"near": self.teacher.describe(), "weight": self.weight, "reward": identity_of(self.reward)}
+
+    @property
+    def reads(self) -> tuple[Scorer, int]:
+        return self.teacher.scorers[0], 1
 
     def open(self, site: Site) -> Reward:
         from tutelage.train.nearness import Nearness

@@ -18,7 +18,7 @@ from tutelage.train.feeds import Site, decode_group, encode_group, row_of
 from tutelage.train.window import Group, Row, Window
 
 if TYPE_CHECKING:
-    from tutelage.train.sources import Facts, OnPolicy, Rollout
+    from tutelage.train.sources import Facts, OnPolicy, Replay, Rollout
 
 
 class OnPolicyFeed:
@@ -228,8 +228,8 @@ class ReplayFeed:
 
     fixed: Sequence[Group] = ()
 
-    def __init__(self, inner: OnPolicyFeed, *, capacity: int, fresh: float, site: Site) -> None:
-        self._inner, self._capacity, self._fresh, self._site = inner, capacity, fresh, site
+    def __init__(self, source: Replay, inner: OnPolicyFeed, site: Site) -> None:
+        self._source, self._inner, self._site = source, inner, site
         self.total = inner.total
         self._windows = 0
         self._kept: list[tuple[int, Group]] = []
@@ -240,11 +240,11 @@ class ReplayFeed:
         return Window(groups=tuple(self.draw(self._site.settings.batch)))
 
     def draw(self, n: int) -> list[Group]:
-        old = min(len(self._kept), n - max(1, round(n * self._fresh)))
+        old = n - self._source.fresh_of(n, len(self._kept))
         picked = stream(self._site.seed, "replay", self._windows).sample(range(len(self._kept)), old)
         groups = [self._kept[i][1] for i in sorted(picked)]
         new = self._inner.draw(n - old)
-        self._kept = [*self._kept, *((self._windows, g) for g in new)][-self._capacity :]
+        self._kept = [*self._kept, *((self._windows, g) for g in new)][-self._source.capacity :]
         self._windows += 1
         return [*new, *groups]
 

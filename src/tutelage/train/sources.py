@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -10,6 +11,7 @@ from tutelage.errors import DataError, SettingsError, did_you_mean
 from tutelage.hashing import content_id
 from tutelage.records import Example, Pair, Prompt
 from tutelage.select.domain_weights import ExcessLoss, Reweighing, shares_of
+from tutelage.train.readings import Foretold, Reading, Scorer, Texts, epochs_of, owed, rows_of, texts_of
 
 if TYPE_CHECKING:
     from tutelage.engine.rendering import Rendering
@@ -36,6 +38,14 @@ class EndlessSource(Protocol):
     def describe(self) -> dict[str, Any]: ...
 
     def open(self, site: Site) -> Drawing: ...
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        """Groups of every window, where the source stands alone."""
+        ...
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        """What drawing so many groups, time after time, comes to."""
+        ...
 
 
 class Fixed:
@@ -64,6 +74,14 @@ class Fixed:
         from tutelage.train.feeds import FixedFeed
 
         return FixedFeed(self.records, site, role=self.role)
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        return epochs_of(len(self.records), settings)
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        known = texts_of(self.records, role=self.role)
+        each = rows_of(self.records[:1])
+        return Foretold(rows=(known.share(sum(groups) * each),), known=(known,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +140,14 @@ class Live(Protocol):
     def describe(self) -> Any: ...
 
     def open(self, site: Site) -> Callable[..., Any]: ...
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A hook that has a further model read rollouts: which one, and how often it reads each."""
+
+    @property
+    def reads(self) -> tuple[Scorer, int]: ...
 
 
 @runtime_checkable
@@ -188,6 +214,24 @@ class OnPolicy:
 
         return OnPolicyFeed(self, site)
 
+    def windows(self, settings: FitSettings) -> list[int]:
+        steps = settings.steps or math.ceil(len(self.prompts) / settings.batch) * settings.epochs * self.reuse
+        return [settings.batch] * steps
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        rows = self._rollouts(sum(groups))
+        hooks = [hook.reads for hook in (self.edit, self.reward, self.marks) if isinstance(hook, Reads)]
+        return Foretold(rows=(rows,), readings=tuple(Reading(scorer=who, texts=rows.share(rows.count * times)) for who, times in hooks))
+
+    def foretell(self, settings: FitSettings) -> Foretold:
+        windows = self.windows(settings)
+        return replace(self.drawn(windows[:: self.reuse]), rows=(self._rollouts(sum(windows)),))
+
+    def _rollouts(self, groups: int) -> Texts:
+        characters = sum(len(p.text) for p in self.prompts) / max(1, len(self.prompts))
+        n = groups * self.samples
+        return Texts(count=n, characters=characters * n, most_tokens=self.max_tokens * n, role="own")
+
 
 class Replay:
     """An on-policy source with a memory: `fresh` of each window is new, the rest is drawn from the last `capacity` groups."""
@@ -203,7 +247,21 @@ class Replay:
     def open(self, site: Site) -> Drawing:
         from tutelage.train.rollouts import OnPolicyFeed, ReplayFeed
 
-        return ReplayFeed(OnPolicyFeed(self.source, site), capacity=self.capacity, fresh=self.fresh, site=site)
+        return ReplayFeed(self, OnPolicyFeed(self.source, site), site)
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        return self.source.windows(settings)
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        new, kept = list[int](), 0
+        for n in groups:
+            new.append(self.fresh_of(n, kept))
+            kept = min(self.capacity, kept + new[-1])
+        return replace(self.source.drawn(new), rows=self.source.drawn(groups).rows)
+
+    def fresh_of(self, n: int, kept: int) -> int:
+        """Of `n` groups, how many are new where the memory holds so many."""
+        return n - min(kept, n - max(1, round(n * self.fresh)))
 
 
 class Mixture:
@@ -220,7 +278,16 @@ class Mixture:
     def open(self, site: Site) -> Feed:
         from tutelage.train.mixing import MixtureFeed
 
-        return MixtureFeed([(s.open(site), share) for s, share in self.parts], site)
+        return MixtureFeed(self, [source.open(site) for source, _ in self.parts], site)
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        return [settings.batch] * (settings.steps or 0)
+
+    def foretell(self, settings: FitSettings) -> Foretold:
+        shares, windows = [share for _, share in self.parts], range(settings.steps or 0)
+        by_part = zip(*(owed(shares, n * settings.batch, settings.batch) for n in windows), strict=True)
+        drawn = [source.drawn([n for n in mine if n]) for (source, _), mine in zip(self.parts, by_part, strict=True)]
+        return sum(drawn, start=Foretold())
 
 
 class Domains:
@@ -279,6 +346,13 @@ class Domains:
             probes = {name: FixedFeed(held.records, site).fixed for name, held in self.probes.items()}
         return DomainsFeed(self, feeds, probes, site)
 
+    def windows(self, settings: FitSettings) -> list[int]:
+        return [settings.batch] * (settings.steps or 0)
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        known = texts_of(self.records)
+        return Foretold(rows=(known.share(sum(groups)),), known=(known,))
+
 
 class Selected:
     """For each window a pool of `pool` times its size is read by the live student, and the groups with the highest loss are kept
@@ -296,6 +370,12 @@ class Selected:
         from tutelage.train.mixing import SelectedFeed
 
         return SelectedFeed(self.source.open(site), pool=self.pool, hardest=self.hardest, site=site)
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        return [settings.batch] * (settings.steps or len(self.source.windows(settings)))
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        return replace(self.source.drawn([n * self.pool for n in groups]), rows=self.source.drawn(groups).rows)
 
 
 def identity_of(function: Any) -> Any:

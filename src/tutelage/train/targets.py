@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from tutelage.errors import CapabilityError, DataError, SettingsError
 from tutelage.hashing import content_id
 from tutelage.records import ModelRef, Prompt
+from tutelage.train.readings import Scorer, scorers_of
 from tutelage.train.sources import identity_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ _REFERENCE = (
 
 @runtime_checkable
 class Targets(Protocol):
-    """A description of targets. `offers` names the quantities it makes available to terms."""
+    """A description of targets. `offers` names the quantities it makes available to terms. Targets that ask further models name them
+    in `scorers` (`readings.Scorer`), by which a plan counts what they will read."""
 
     @property
     def offers(self) -> frozenset[str]: ...
@@ -67,11 +69,16 @@ class Reference:
     `model` is a ModelRef, or anything with a `.ref`; None means the model in training as it was before the first step.
     """
 
-    __slots__ = ("ref",)
+    __slots__ = ("ref", "role")
     offers = frozenset(_REFERENCE)
 
     def __init__(self, model: Any = None) -> None:
-        self.ref = as_ref(model)
+        self.ref, self.role = as_ref(model), _role(model)
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """None where the student is its own reference."""
+        return () if self.ref is None else (Scorer(ref=self.ref, role=self.role, offers=self.offers, kept=True, reference=True),)
 
     def describe(self) -> dict[str, Any]:
         return {"targets": "reference", "model": self.ref.digest if self.ref else None}
@@ -79,29 +86,35 @@ class Reference:
     def open(self, site: Site) -> Oracle:
         from tutelage.train.oracle import ReferenceOracle
 
-        return ReferenceOracle(self.ref, site)
+        return ReferenceOracle(self.ref, site, role=self.role)
 
 
 class Teacher:
     """The teacher's whole distribution at every charged token, computed in the same step; also its hidden states and log-probabilities.
     Neither model's full logits ever exist: both are projected tile by tile.
 
-    With `asked` the teacher reads the same completion under another prompt than the student.
+    With `asked` the teacher reads the same completion under another prompt than the student. With `over` it reads the rows of that role
+    alone; terms that take from it must charge no others.
     """
 
-    __slots__ = ("asked", "ref")
+    __slots__ = ("asked", "over", "ref", "role")
     offers = frozenset({"teacher_logits", "teacher_neighbour_logits", "teacher_hidden", "teacher_log_probs"})
 
-    def __init__(self, model: Any, *, asked: Asking | None = None) -> None:
-        self.ref, self.asked = _needed(model), asked
+    def __init__(self, model: Any, *, asked: Asking | None = None, over: str = "") -> None:
+        self.ref, self.role, self.asked, self.over = _needed(model), _role(model), asked, over
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        return (Scorer(ref=self.ref, role=self.role, offers=self.offers, over=self.over),)
 
     def describe(self) -> dict[str, Any]:
-        return {"targets": "teacher", "model": self.ref.digest, **_otherwise(self.asked)}
+        body = {"targets": "teacher", "model": self.ref.digest, **_otherwise(self.asked)}
+        return body | ({"over": self.over} if self.over else {})  # so that fits without it keep their keys
 
     def open(self, site: Site) -> Oracle:
         from tutelage.train.oracle import TeacherOracle
 
-        return TeacherOracle(self.ref, site, asked=self.asked)
+        return TeacherOracle(self.ref, site, asked=self.asked, role=self.role, over=self.over)
 
 
 class Itself:
@@ -126,13 +139,17 @@ class Itself:
 class TopK:
     """The teacher's k likeliest ids and their log-probabilities; kept per row where the rows are known before the first step."""
 
-    __slots__ = ("asked", "k", "ref")
+    __slots__ = ("asked", "k", "ref", "role")
     offers = frozenset({"teacher_top_ids", "teacher_top_log_probs"})
 
     def __init__(self, model: Any, k: int, *, asked: Asking | None = None) -> None:
         if k < 1:
             raise SettingsError("top-k targets need k of at least 1", got=k)
-        self.ref, self.k, self.asked = _needed(model), k, asked
+        self.ref, self.role, self.k, self.asked = _needed(model), _role(model), k, asked
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        return (Scorer(ref=self.ref, role=self.role, offers=self.offers, kept=True),)
 
     def describe(self) -> dict[str, Any]:
         return {"targets": "top-k", "model": self.ref.digest, "k": self.k, **_otherwise(self.asked)}
@@ -140,17 +157,21 @@ class TopK:
     def open(self, site: Site) -> Oracle:
         from tutelage.train.oracle import TopKOracle
 
-        return TopKOracle(self.ref, self.k, site, asked=self.asked)
+        return TopKOracle(self.ref, self.k, site, asked=self.asked, role=self.role)
 
 
 class Sampled:
     """The teacher's log-probability of the token that is there, and nothing else: what single-sample estimators need."""
 
-    __slots__ = ("asked", "ref")
+    __slots__ = ("asked", "ref", "role")
     offers = frozenset({"teacher_log_probs"})
 
     def __init__(self, model: Any, *, asked: Asking | None = None) -> None:
-        self.ref, self.asked = _needed(model), asked
+        self.ref, self.role, self.asked = _needed(model), _role(model), asked
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        return (Scorer(ref=self.ref, role=self.role, offers=self.offers, kept=True),)
 
     def describe(self) -> dict[str, Any]:
         return {"targets": "sampled", "model": self.ref.digest, **_otherwise(self.asked)}
@@ -158,7 +179,7 @@ class Sampled:
     def open(self, site: Site) -> Oracle:
         from tutelage.train.oracle import SampledOracle
 
-        return SampledOracle(self.ref, site, asked=self.asked)
+        return SampledOracle(self.ref, site, asked=self.asked, role=self.role)
 
 
 class Joined:
@@ -175,6 +196,10 @@ class Joined:
     @property
     def offers(self) -> frozenset[str]:
         return frozenset().union(*(p.offers for p in self.parts))
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        return tuple(scorer for p in self.parts for scorer in scorers_of(p))
 
     def describe(self) -> dict[str, Any]:
         return {"targets": "joined", "parts": [p.describe() for p in self.parts]}
@@ -195,6 +220,11 @@ def as_ref(model: Any) -> ModelRef | None:
     if ref.path is None:
         raise CapabilityError("targets need a model whose weights are local", got=ref.name, fix="use hf:DIR or a fitted model")
     return ref
+
+
+def _role(model: Any) -> str:
+    """Of the handle; a bare ModelRef has none."""
+    return "" if model is None or isinstance(model, ModelRef) else str(getattr(model, "name", ""))
 
 
 def _otherwise(asked: Asking | None) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.hashing import content_id
 from tutelage.records import Example
+from tutelage.train.readings import Foretold, epochs_of, texts_of
 
 if TYPE_CHECKING:
     from tutelage.train.feeds import Site
     from tutelage.train.mixing import Drawing
+    from tutelage.train.settings import FitSettings
 
 
 class Tied:
@@ -33,3 +35,11 @@ class Tied:
         from tutelage.train.feeds import FixedFeed
 
         return FixedFeed(self.bundles, site)
+
+    def windows(self, settings: FitSettings) -> list[int]:
+        return epochs_of(len(self.bundles), settings)
+
+    def drawn(self, groups: Sequence[int]) -> Foretold:
+        """Bundles of unlike size are counted by their mean."""
+        known = texts_of(self.records)
+        return Foretold(rows=(known.share(round(sum(groups) * known.count / max(1, len(self.bundles)))),), known=(known,))
