@@ -16,6 +16,7 @@ from tutelage.prompts.critics import (
     render_rating,
     render_summary,
     with_score,
+    without_score,
 )
 from tutelage.prompts.dialects import BBH, ENGLISH, FOLDS
 from tutelage.records import Prompt
@@ -43,6 +44,21 @@ def test_the_score_is_read_and_leaves_no_trace(reply: str, score: int, left: str
     assert found is not None
     assert (found.score, " ".join(found.text.split())) == (score, " ".join(left.split()))
     assert "<score" not in found.text.lower()
+
+
+@pytest.mark.parametrize("reply", [*(reply for reply, _, _ in UGLY), "Right. <score>11</score>", "a <score>3</score> <score>4</score>"])
+def test_a_reward_is_read_behind_no_score_even_if_it_cannot_be_read(reply: str) -> None:
+    left = without_score(ENGLISH, reply)
+    assert left
+    assert "score>" not in left.lower()
+    found = parse_evaluation(ENGLISH, reply)
+    assert found is None or left == found.text
+
+
+@pytest.mark.parametrize("dialect", [FOLDS, BBH], ids=lambda d: d.name)
+def test_a_critic_with_a_notation_leaves_no_score_either(dialect) -> None:
+    text, score = marked_steps([("Mon 8 8", True), ("Tue 3 2", False)])
+    assert without_score(dialect, with_score(dialect, text, score)) == without_score(dialect, text) == text
 
 
 @pytest.mark.parametrize("reply", UNREADABLE)

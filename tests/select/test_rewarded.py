@@ -1,5 +1,7 @@
+import pytest
+
 from tutelage.records import Problem, Solution
-from tutelage.select.rewarded import best_rated, best_rewarded, by_question, right_over_wrong
+from tutelage.select.rewarded import best_rated, best_rewarded, by_question, dealt, right_over_wrong
 
 P, Q = Problem(text="p"), Problem(text="q")
 
@@ -34,3 +36,11 @@ def test_best_rated_texts_are_different_ones():
     assert best_rated(["x", "y", "x", "z"], [1.0, 3.0, 2.0, None], 3) == ["y", "x", "z"]
     assert best_rated(["x", "y"], [None, 0.0], 1) == ["y"]
     assert best_rated([], [], 2) == []
+
+
+@pytest.mark.parametrize("places", [[1, 4], [0, 3, 5, 6], [2, 3, 5, 7, 11]])
+def test_a_dealt_critique_is_anothers_and_its_verdict_says_nothing_of_the_label(places: list[int]) -> None:
+    given = dealt(places)
+    assert sorted(giver for giver, _ in given) == places
+    assert all(giver != place for (giver, _), place in zip(given, places, strict=True))
+    assert sum(turned for _, turned in given) == len(places) // 2

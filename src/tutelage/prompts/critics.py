@@ -89,6 +89,14 @@ def parse_evaluation(dialect: Dialect, text: str) -> Evaluation | None:
     return _evaluation("\n".join(line.rstrip() for line in bare.splitlines()).strip(" \n*#-:"), set(scores))
 
 
+def without_score(dialect: Dialect, text: str) -> str:
+    """A critique as reward models read it in training: without a score that it ends in or mentions, be it readable or not."""
+    read = parse_evaluation(dialect, text)
+    if read is not None or not follows_instructions(dialect):
+        return read.text if read is not None else text.strip()
+    return _SAID.sub("", _SCORE.sub("", text)).strip()
+
+
 def _evaluation(text: str, scores: set[str]) -> Evaluation | None:
     if len(scores) != 1 or not text.strip():
         return None

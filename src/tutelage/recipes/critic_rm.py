@@ -314,8 +314,10 @@ def _reward_model(lab: Lab, s: Settings, critic: Role, pairs: list[Pair]) -> tup
     language, preference, settings = 0.0, 1.0, s.joint
     if s.reward == "critic" and s.schedule:
         language, preference = Ramp(start=s.beta, end=0.0), Ramp(start=1 - s.beta, end=1.0)
-    elif s.reward == "critic":
-        language, preference, settings = s.fixed, 1 - s.fixed, replace(s.joint, epochs=s.joint.epochs + s.learn.epochs)
+    else:  # as many epochs in all
+        settings = replace(s.joint, epochs=s.joint.epochs + s.learn.epochs)
+        if s.reward == "critic":
+            language, preference = s.fixed, 1 - s.fixed
     joint = critique_bradley_terry(language=language, preference=preference)
     reward = lab.fit("judge", reward, Compared(compared), joint, settings=settings, step="reward")
     drawn = {"n": s.averaged, "temperature": s.temperature} if s.averaged > 1 else {}
@@ -346,9 +348,8 @@ def _compared(lab: Lab, s: Settings, critic: Role, pairs: list[Pair]) -> list[tu
     if not complete:
         lab.refuse("no pair is left after the filter", got=f"0 of {len(pairs)}", fix="a better critic, or more candidates")
     rows: list[tuple[Example, Example]] = []
-    turn = max(1, len(complete) // 2) if s.deal else 0
-    for p, giver in zip(complete, [*complete[turn:], *complete[:turn]], strict=True):
-        better, worse = kept[2 * giver], kept[2 * giver + 1]
+    for p, (giver, turned) in zip(complete, choose.dealt(complete) if s.deal else [(p, False) for p in complete], strict=True):
+        better, worse = kept[2 * giver + turned], kept[2 * giver + (not turned)]
         for i in range(max(len(better), len(worse))):
             one = _example(critic, pairs[p], pairs[p].chosen, better[i % len(better)])
             rows.append((one, _example(critic, pairs[p], pairs[p].rejected, worse[i % len(worse)])))

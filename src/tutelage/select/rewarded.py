@@ -60,3 +60,10 @@ def in_proportion(problems: Sequence[Problem], shares: Sequence[int]) -> list[li
     """The problems cut into as many parts as there are shares, in order and as far as possible in their proportion."""
     ends = [len(problems) * sum(shares[: i + 1]) // max(1, sum(shares)) for i in range(len(shares))]
     return [list(problems[start:end]) for start, end in zip((0, *ends), ends, strict=False)]
+
+
+def dealt(places: Sequence[int]) -> list[tuple[int, bool]]:
+    """A control: for every place another one, whose critiques it is given, and whether with right and wrong exchanged. They are for every
+    second one, since the verdict that a critique ends with would otherwise still tell right from wrong."""
+    turn = max(1, len(places) // 2)
+    return [(giver, number % 2 == 1) for number, giver in enumerate([*places[turn:], *places[:turn]])]

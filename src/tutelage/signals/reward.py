@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from tutelage.capabilities import Completion, ModelFacts, Sampling
 from tutelage.errors import CapabilityError, SettingsError
-from tutelage.prompts.critics import render_judged
+from tutelage.prompts.critics import render_judged, without_score
 from tutelage.prompts.dialects import DIALECTS
 from tutelage.records import Origin, Problem, Prompt, Verdict
 from tutelage.verify.judge import Preference
@@ -74,7 +74,7 @@ class RewardModel:
             return [Rating(value=value, parts=() if value is None else (value,)) for value in found]
         asked = [render_judged(self._dialect, asked=p, response=r) for p, r in zip(prompts, replies, strict=True)]
         written = [
-            [c.text.strip() for c in group if c.finish not in ("error", "refusal")]
+            [without_score(self._dialect, c.text) for c in group if c.finish not in ("error", "refusal")]
             for group in self._critic.generate(asked, self._sampling)
         ]
         flat = iter(
