@@ -190,6 +190,15 @@ def test_splits_are_disjoint_for_any_seed_and_size() -> None:
     assert default.skills == world.TARGETS
 
 
+def test_fresh_validation_problems_are_no_others_problems() -> None:
+    default = open_task("folds/*", {"validation_size": 40})
+    fresh = open_task("folds/*", {"validation_seed": 5, "validation_size": 120})
+    held = {p.text for split in ("seed", "train", "validation", "test") for p in getattr(default, split)}
+    assert len({p.text for p in fresh.validation}) == 120 * len(world.TARGETS)
+    assert not {p.text for p in fresh.validation} & held
+    assert (fresh.test, fresh.train, fresh.seed) == (default.test, default.train, default.seed)
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(SettingsError, match="no value 'stepz'"):
         open_task("folds/*", {"styles": "steps,stepz"})

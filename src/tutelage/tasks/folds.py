@@ -3,7 +3,7 @@
 Every problem is drawn on the spot and none is stored. Which split a question can belong to follows from a hash of its words, so seed,
 training, validation and test problems are disjoint whatever the seeds and sizes, and the bundled models were raised on no question
 that can be a test question of a target skill. Options: `seed_size`, `train_size`, `validation_size`, `test_size` (per skill),
-`test_seed` (another number gives test problems that nobody has looked at: none of them is in the default test set) and `styles`
+`test_seed` and `validation_seed` (another number gives problems that nobody has looked at: none of them is in the default set) and `styles`
 (comma-separated; by default without `maybe`, steps that often go wrong, and without `before`, the state-first notation of
 `folds_notations`).
 """
@@ -103,7 +103,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         raise SettingsError(f"no task is called '{name}'", got=name, fix=did_you_mean(name, names()))
     chosen = Options(name, options)
     sizes = {split: chosen.whole(f"{split}_size", size, least=0 if split == "train" else 1) or 0 for split, size in SIZES.items()}
-    test_seed = chosen.whole("test_seed", 0) or 0
+    drawn_by = {split: chosen.whole(f"{split}_seed", 0) or 0 for split in ("validation", "test")}
     styles = tuple(s.strip() for s in (chosen.text("styles") or ",".join(DEFAULT_STYLES)).split(","))
     chosen.done()
     for style in styles:
@@ -111,7 +111,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
             raise SettingsError(f"option 'styles' of task '{name}' has no value '{style}'", got=style, fix=did_you_mean(style, TECHNIQUES))
     skills = TARGETS if name == "folds/*" else (name.removeprefix("folds/"),)
     splits = {
-        split: tuple(problem for skill in skills for problem in draw_problems(skill, split, size, seed=test_seed if split == "test" else 0))
+        split: tuple(problem for skill in skills for problem in draw_problems(skill, split, size, seed=drawn_by.get(split, 0)))
         for split, size in sizes.items()
     }
     prove_disjoint(splits)
@@ -143,8 +143,8 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
 def draw_problems(skill: str, split: str, count: int, *, seed: int) -> list[Problem]:
     """`count` different problems of one skill that can only belong to `split`.
 
-    Another seed gives others; problems of seed 0 are never among them, so that a choice made on the default test set is not repeated
-    on a fresh one.
+    Another seed gives others; problems of seed 0 are never among them, so that a choice made on a default set is not repeated on
+    a fresh one.
     """
     avoid = {p.text for p in draw_problems(skill, split, SIZES[split], seed=0)} if seed else set()
     if count > LARGEST:
