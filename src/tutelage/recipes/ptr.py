@@ -10,9 +10,10 @@ Large Language Models", arXiv 2410.13413.
  5. Fine-tuning on (q, S, refine) -> y_n. Only y_n is charged: the thought mask.
  6. Inference: q -> a_1; then all answers so far and the request to refine -> a_r; the last one counts.
 
-The weak model is the student itself, so that it meets in training what it will meet in the test. Attempts that are right already keep
-their answer, in a share of the rows. A strong model that follows no instructions, as the bundled teacher, does not read the attempts: it
-solves q under the task's first technique.
+The weak model is the student itself, so that it meets in training what it will meet in the test; for a share of the questions (`own`) it is
+the student after plain fine-tuning on the rows of the others, since in the test it goes on from answers of its taught self. Attempts that
+are right already keep their answer, in a share of the rows. A strong model that follows no instructions, as the bundled teacher, does not
+read the attempts: it solves q under the task's first technique.
 
 The rounds are measured on validation problems, which nothing here was trained or chosen on, and noted: `round 1`, `last round`, `round
 gain`, the flips, and a vote of as many drawn answers at equal cost. The scorecard is of the first answer, as in every recipe.
@@ -35,7 +36,7 @@ from tutelage.prompts.judging import parse_choice, render_choice
 from tutelage.prompts.refine import can_refine, one_text, render_refine, render_strong
 from tutelage.records import Example, Origin, Pair, Problem, Prompt, Solution
 from tutelage.select.votes import elected, same_answers
-from tutelage.tasks.task import in_turn
+from tutelage.tasks.task import by_skill, in_turn
 from tutelage.train import FitSettings, Fixed, Reference
 
 CARD = Card(
@@ -75,6 +76,10 @@ class Settings:
     """Questions per skill, at most (about 40,000 in all in the paper)."""
     attempts: int = 1
     """n - 1 (released data)."""
+    lengths: Literal["all", "mixed"] = "all"
+    """Whether a row shows all its attempts or the last one, two, ... of them, drawn anew for each row; ours."""
+    own: float = 0.0
+    """Share of the questions whose attempts come from the student as plain fine-tuning on the rows of the others leaves it; ours."""
     temperature: float = 1.0
     """Of the attempts (released code)."""
     question_temperature: float = 1.0
@@ -111,7 +116,8 @@ class Settings:
 
 
 LAPTOP: dict[str, Any] = dict(
-    examples=90, sft=FitSettings(lr=4e-3, batch=8, epochs=6, schedule="linear", warmup=0.03),
+    examples=90, attempts=2, lengths="mixed", own=0.5, unchanged=0.6,
+    sft=FitSettings(lr=4e-3, batch=8, epochs=6, schedule="linear", warmup=0.03),
     dpo=FitSettings(lr=3e-4, batch=8, epochs=5, schedule="cosine", warmup=0.1), question_tokens=160, rationale_tokens=48, shots=(0, 1),
 )  # fmt: skip
 """As in the other recipes."""
@@ -130,29 +136,47 @@ ARMS: dict[str, Arm] = {
     "shuffled": Arm(summary="control: attempts at other questions", changes={"shuffle": True}, control=True),
 }
 
-REPRODUCE = Experiment(
-    task="folds/*",
-    task_options={"test_seed": 5, "validation_size": 120},
-    tune_options={"test_seed": 0},
-    teacher="bundled:teacher",
-    student="bundled:student",
-    contrasts=(
-        Contrast(
-            claim="PTR's last round gains more over its first than prompting the student to refine does, by two points or more.",
-            better="ptr", worse="untouched", metric="note:round gain", margin=0.02, control="shuffled",
-            published="+3.9 points over the rounds (Table 1)",
-        ),
-        Contrast(claim="PTR's last round is better than that of plain fine-tuning on the same answers.", better="ptr", worse="ift",
-                 metric="note:last round", published="52.5 against 40.3 (CommonsenseQA)"),
-        Contrast(claim="Without the mask the rounds gain less.", better="ptr", worse="no_mask", metric="note:round gain"),
-        Contrast(claim="The gain comes from the attempts, not from the answers alone.", better="ptr", worse="shuffled",
-                 metric="note:round gain"),
+_CONTRASTS = (
+    Contrast(
+        claim="PTR's last round gains more over its first than prompting the student to refine does, by two points or more.",
+        better="ptr", worse="untouched", metric="note:round gain", margin=0.02, control="shuffled",
+        published="+3.9 points over the rounds (Table 1)",
     ),
-    also=("dpo", "all_change"),
-    shrunk="90 questions per skill and the bundled student as its own weak model; the bundled teacher solves the question without reading "
-    "the attempts, so that refined answers reuse nothing of them on purpose.",
-    full="tutelage run ptr --preset paper --task gsm8k --teacher openai:MODEL@URL --student hf:MODEL --seeds 5",
+    Contrast(claim="PTR's last round is better than that of plain fine-tuning on the same answers.", better="ptr", worse="ift",
+             metric="note:last round", published="52.5 against 40.3 (CommonsenseQA)"),
+    Contrast(claim="Without the mask the rounds gain less.", better="ptr", worse="no_mask", metric="note:round gain"),
+    Contrast(claim="The gain comes from the attempts, not from the answers alone.", better="ptr", worse="shuffled",
+             metric="note:round gain"),
 )  # fmt: skip
+
+_FULL = "tutelage run ptr --preset paper --task gsm8k --teacher openai:MODEL@URL --student hf:MODEL --seeds 5"
+
+REPRODUCE = {
+    "": Experiment(
+        task="folds/*",
+        task_options={"test_seed": 5, "validation_size": 120},
+        tune_options={"test_seed": 0},
+        settings={"attempts": 1, "lengths": "all", "own": 0.0, "unchanged": 0.3},
+        teacher="bundled:teacher",
+        student="bundled:student",
+        contrasts=_CONTRASTS,
+        also=("dpo", "all_change"),
+        shrunk="90 questions per skill and the bundled student as its own weak model; the bundled teacher solves the question without "
+        "reading the attempts, so that refined answers reuse nothing of them on purpose.",
+        full=_FULL,
+    ),
+    "sequences": Experiment(
+        task="folds/*",
+        task_options={"test_seed": 13, "validation_seed": 13, "validation_size": 120},
+        tune_options={"test_seed": 0, "validation_seed": 0, "validation_size": 40},
+        teacher="bundled:teacher",
+        student="bundled:student",
+        contrasts=_CONTRASTS,
+        shrunk="As the first, but rows show one or two attempts, half of them of the student as it is once taught, since that is what it "
+        "goes on from in the test.",
+        full=_FULL,
+    ),
+}  # fmt: skip
 
 
 def run(lab: Lab, s: Settings) -> Role:
@@ -163,11 +187,20 @@ def run(lab: Lab, s: Settings) -> Role:
             lab, teacher, "questions", wanted=s.examples, temperature=s.question_temperature, max_tokens=s.question_tokens
         )
 
-        attempts = _attempts(lab, s, student, questions)
+        first, others = _parts(s, questions)
+        attempts = _attempts(lab, s, student, first, "attempts")
+        refined = _refined(lab, s, teacher, attempts, "refined")
+        if not refined:
+            lab.refuse("no refined answer is better than its attempt", got=f"kept 0 of {len(attempts)}", fix="a stronger teacher")
 
-        refined = _refined(lab, s, teacher, attempts)
+        if others:
+            trainee = _trainee(lab, s, student, refined)
+            more = _attempts(lab, s, trainee, others, "own attempts")
+            attempts, refined = attempts + more, refined + _refined(lab, s, teacher, more, "own refined")
+        lab.keep("attempts", [x for group in attempts for x in group])
+        lab.keep("refined", [x for _, x in refined])
 
-        student = _taught(lab, s, student, refined)
+        student = _taught(lab, s, student, _cut(lab, s, refined))
 
     _note_rounds(lab, s, student)
     lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)
@@ -179,28 +212,33 @@ Attempts = list[Solution]
 Row = tuple[Attempts, Solution]
 
 
-def _attempts(lab: Lab, s: Settings, weak: Role, questions: list[Problem]) -> list[Attempts]:
+def _parts(s: Settings, questions: list[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Of every skill, questions that the untaught student attempts and those that wait for the taught one."""
+    later = {p.id for mine in by_skill(questions).values() for p in mine[len(mine) - round(s.own * len(mine)) :]}
+    return [p for p in questions if p.id not in later], [p for p in questions if p.id in later]
+
+
+def _attempts(lab: Lab, s: Settings, weak: Role, questions: list[Problem], name: str) -> list[Attempts]:
     """Step 2."""
     drawn = solve(
-        weak, questions, render=weak.wording.plain, verify=lab.task.verify, model_id=weak.id, step="attempts",
-        sampling=lab.sampling("attempts", max_tokens=s.rationale_tokens, temperature=s.temperature, n=s.attempts,
+        weak, questions, render=weak.wording.plain, verify=lab.task.verify, model_id=weak.id, step=name,
+        sampling=lab.sampling(name, max_tokens=s.rationale_tokens, temperature=s.temperature, n=s.attempts,
                               stop=weak.wording.dialect.solution_stop),
     )  # fmt: skip
-    lab.keep("attempts", drawn)
     groups = [drawn[i : i + s.attempts] for i in range(0, len(drawn), s.attempts)]
     kept = [g for g in groups if all(x.text for x in g)]
     dropped = {"empty": len(groups) - len(kept)} if len(kept) < len(groups) else {}
-    lab.tally("attempts", asked=len(groups), parsed=sum(g[-1].answer is not None for g in kept), kept=len(kept), dropped=dropped)
+    lab.tally(name, asked=len(groups), parsed=sum(g[-1].answer is not None for g in kept), kept=len(kept), dropped=dropped)
     return kept
 
 
-def _refined(lab: Lab, s: Settings, teacher: Role, attempts: list[Attempts]) -> list[Row]:
+def _refined(lab: Lab, s: Settings, teacher: Role, attempts: list[Attempts], name: str) -> list[Row]:
     """Steps 3 and 4. Right attempts stay as they are, up to their share; more of them are left out and cost nothing."""
     wording, technique = teacher.wording, steps.techniques(lab, 1)[0]
     right = [g for g in attempts if rounds.is_right(lab, g[-1])]
     wrong = [g for g in attempts if not rounds.is_right(lab, g[-1])]
     room = len(wrong) if s.unchanged >= 1 else round(len(wrong) * s.unchanged / (1 - s.unchanged))
-    same = lab.rng("unchanged").sample(right, k=min(room, len(right)))
+    same = lab.rng("unchanged", *([] if name == "refined" else [name])).sample(right, k=min(room, len(right)))
     history = {g[-1].problem.id: [x.text for x in g] for g in wrong}
 
     def after_attempts(p: Problem) -> Prompt:
@@ -208,7 +246,7 @@ def _refined(lab: Lab, s: Settings, teacher: Role, attempts: list[Attempts]) -> 
                              question=p.text, attempts=history[p.id])  # fmt: skip
 
     answers = solve(
-        teacher, [g[-1].problem for g in wrong], verify=lab.task.verify, model_id=teacher.id, step="refined",
+        teacher, [g[-1].problem for g in wrong], verify=lab.task.verify, model_id=teacher.id, step=name,
         render=after_attempts if can_refine(wording.dialect) else wording.technique(technique.name, technique.instruction),
         sampling=lab.sampling("refined", max_tokens=s.rationale_tokens, stop=wording.dialect.solution_stop),
     )  # fmt: skip
@@ -225,15 +263,24 @@ def _refined(lab: Lab, s: Settings, teacher: Role, attempts: list[Attempts]) -> 
             dropped["wrong as the attempt"] += 1
         else:
             rows.append((group, answer))
-    rows += [(g, replace(g[-1], origin=Origin(step="unchanged", parents=(g[-1].id,), model=lab.student.id))) for g in same]
-    lab.tally("refined", asked=len(attempts), parsed=len(attempts) - dropped["empty"], kept=len(rows), dropped=+dropped)
+    rows += [(g, replace(g[-1], origin=Origin(step="unchanged", parents=(g[-1].id,), model=_writer(g)))) for g in same]
+    lab.tally(name, asked=len(attempts), parsed=len(attempts) - dropped["empty"], kept=len(rows), dropped=+dropped)
     gap = {"attempts right": len(right) / max(1, len(attempts)),
            "refined right": sum(rounds.is_right(lab, x) for x in answers) / max(1, len(answers))}  # fmt: skip
-    lab.note("gap between weak and strong", gap)
-    if not rows:
-        lab.refuse("no refined answer is better than its attempt", got=f"kept 0 of {len(attempts)}", fix="a stronger teacher")
-    lab.keep("refined", [x for _, x in rows])
+    lab.note("gap between weak and strong" if name == "refined" else f"gap between weak and strong ({name})", gap)
     return rows
+
+
+def _writer(attempts: Attempts) -> str | None:
+    return attempts[-1].origin.model if attempts[-1].origin else None
+
+
+def _cut(lab: Lab, s: Settings, rows: list[Row]) -> list[Row]:
+    """As many of the last attempts of each row as it shows."""
+    if s.lengths == "all":
+        return rows
+    rng = lab.rng("lengths")
+    return [(group[-rng.randint(1, len(group)) :], answer) for group, answer in rows]
 
 
 def _preferred(lab: Lab, s: Settings, judge: Role, compared: Sequence[tuple[Solution, Solution]]) -> list[bool]:
@@ -242,6 +289,13 @@ def _preferred(lab: Lab, s: Settings, judge: Role, compared: Sequence[tuple[Solu
     replies = judge.generate(prompts, lab.sampling("judge", max_tokens=s.rationale_tokens))
     said = [parse_choice(r[0].text) for r in replies]
     return [said[i] == "B" and said[i + 1] == "A" for i in range(0, len(said), 2)]
+
+
+def _trainee(lab: Lab, s: Settings, student: Role, rows: list[Row]) -> Role:
+    """The weak model of the other questions."""
+    examples = [_example(replace(s, learn="answers"), student, group, x) for group, x in rows]
+    lab.rng("own examples").shuffle(examples)
+    return lab.fit("student", student, Fixed(examples), cross_entropy(), settings=s.sft, step="trainee")
 
 
 def _taught(lab: Lab, s: Settings, student: Role, rows: list[Row]) -> Role:
