@@ -33,6 +33,12 @@ def test_the_largest_size_that_fits(recipe, budget, size):
     assert larger.sizes == {"examples": size + 1}
 
 
+def test_a_reward_model_that_the_run_trains_itself_is_asked_for_nothing_in_money():
+    found = size_request(request("critic-rm", arm="scalar"), Budget(calls=300))
+    assert 0 < found.planned.calls[1] <= 300
+    assert found.planned.usd == (0.0, 0.0, 0.0)
+
+
 def test_what_grows_along_keeps_the_proportion_of_the_preset_and_its_floor():
     base = request("arte", preset="laptop")
     found = size_request(base, Budget(calls=120))

@@ -14,6 +14,7 @@ from tutelage.errors import QualityGate, SettingsError, TutelageError
 from tutelage.experiments.plan import LOW_YIELD, Rehearsal, rehearse
 from tutelage.experiments.request import Request, resolve_settings
 from tutelage.journal.ledger import BUDGETED_ROLES, Budget
+from tutelage.journal.prices import FREE
 from tutelage.report.summary import metric_name
 
 ASSUMED_YIELD = 0.7
@@ -216,7 +217,8 @@ class _Probe:
             if role in BUDGETED_ROLES:
                 calls += count.calls
                 tokens += count.prompts[1] + count.long
-                price = price_of(self._request.models[role][0])
+                given = self._request.models.get(role)  # a role that the run trains itself, such as a reward model, costs no money
+                price = price_of(given[0]) if given is not None else FREE
                 if price is None or usd is None:
                     usd = None
                 else:
