@@ -29,7 +29,7 @@ def worked_seeds(lab: Lab, name: str, *, wanted: int) -> list[Solution]:
     They are drawn from the seed and training rows. Where no row has a worked solution, the bare answers are the solutions.
     """
     rows = [p for p in (*lab.task.seed, *lab.task.train) if p.answer is not None]
-    worked = [p for p in rows if _shipped(p)]
+    worked = [p for p in rows if lab.task.worked(p) is not None]
     chosen: list[Solution] = []
     dropped: Counter[str] = Counter()
     asked = 0
@@ -40,7 +40,7 @@ def worked_seeds(lab: Lab, name: str, *, wanted: int) -> list[Solution]:
             if reason is not None:
                 dropped[reason] += 1
                 continue
-            text = _shipped(problem) or lab.task.answer_only(problem.answer or "")
+            text = lab.task.worked(problem) or lab.task.answer_only(problem.answer or "")
             chosen.append(Solution(problem=problem, text=text, answer=problem.answer, origin=Origin(step=name, parents=(problem.id,))))
     lab.tally(name, asked=asked, parsed=asked, kept=len(chosen), dropped=dropped)
     if not chosen:
@@ -50,10 +50,6 @@ def worked_seeds(lab: Lab, name: str, *, wanted: int) -> list[Solution]:
             fix="give it seed rows with answers that repeat no test or validation row",
         )
     return lab.keep(name, chosen)
-
-
-def _shipped(problem: Problem) -> str:
-    return str(problem.context.get("rationale") or problem.context.get("solution") or "")
 
 
 def training_examples(lab: Lab, student: Role, solutions: Sequence[Solution]) -> list[Example]:
@@ -122,8 +118,10 @@ def write_practice(
     most_per_call: int,
     step: str,
     ask: Ask | None = None,
+    so_far: int = 0,
 ) -> Delivery:
-    """Fill the orders and count the yield; by default one look-alike prompt per order."""
+    """Fill the orders and count the yield; by default one look-alike prompt per order. Where they bring nothing, and earlier rounds
+    brought no row either (`so_far`), the arm is refused: it would end on the rows that it started with."""
     wording = teacher.wording
     delivery = fill_orders(
         teacher,
@@ -140,6 +138,15 @@ def write_practice(
         step=step,
     )
     lab.tally(step, asked=delivery.asked, parsed=delivery.parsed, kept=len(delivery.solutions), dropped=delivery.dropped)
+    if delivery.asked and not delivery.solutions and not so_far:
+        why = "; ".join(f"{count} x {reason}" for reason, count in sorted(delivery.dropped.items()))
+        unreadable = f"; a reply began {delivery.unreadable[:120]!r}" if delivery.unreadable else ""
+        lab.refuse(
+            f"the teacher's replies hold no usable new problem (step {step})",
+            got=f"kept 0 of {delivery.asked}: {why}{unreadable}",
+            fix="use a teacher that writes problems in the form that the prompt shows, each with a solution that ends with "
+            f"{lab.task.answer_format}, or allow it longer replies (--set item_tokens=N)",
+        )
     return delivery
 
 

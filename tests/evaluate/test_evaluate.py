@@ -92,6 +92,22 @@ def test_shots_are_seed_problems_of_the_same_skill_with_their_rationale_or_bare_
     assert worked_examples(TASK, "a", 0) == []
 
 
+@pytest.mark.parametrize("column", ["rationale", "solution"])
+@pytest.mark.parametrize(
+    ("shipped", "shown"),
+    [
+        ("ten it is => 10", "ten it is => 10"),
+        ("two fives: 2*5=<<2*5=10>>10 in all.\nThat is all.", "two fives: 2*5=10 in all.\nThat is all.\n=> 10"),
+        ("I make it => 11", "I make it => 11\n=> 10"),
+        ("10", "10\n=> 10"),
+    ],
+)
+def test_a_shipped_solution_is_shown_in_a_form_that_the_verifier_reads(column, shipped, shown):
+    first = row("ten ?", "10", **{column: shipped})
+    assert worked_examples(replace(TASK, seed=(first,)), "a", 1) == [("ten ?", shown)]
+    assert verify(first, shown.rpartition("\n")[2]).right
+
+
 def test_more_shots_than_labelled_seeds_is_refused_with_the_number_there():
     with pytest.raises(DataError, match="3-shot evaluation needs 3 labelled seed problems of skill 'a'\n  got: 2\n  fix: lower"):
         scored(Model(), problems=TEST[:3], shots=3)

@@ -1,4 +1,5 @@
 import random
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,9 @@ from tutelage.prompts.dialects import ENGLISH
 from tutelage.prompts.practice import WorkedItem, write_items
 from tutelage.records import Problem, Prompt, Solution, Verdict
 from tutelage.select.novelty import Novelty
+from tutelage.verify.choice import choice
+from tutelage.verify.exact import exact
+from tutelage.verify.numeric import numeric
 
 DRAWN = Sampling(max_tokens=64, temperature=1.0, seed=100)
 
@@ -56,7 +60,7 @@ def fill(writer, orders, **options):
         orders,
         render=render,
         dialect=ENGLISH,
-        verify=verify,
+        verify=options.pop("judge", verify),
         is_new=known.take,
         sampling=DRAWN,
         teacher_id="b2-t",
@@ -130,6 +134,26 @@ def test_repeats_leaks_and_solutions_without_an_answer_are_dropped_and_counted()
     assert [s.problem.text for s in done.solutions] == ["a good question at last"]
     assert done.dropped == {"not new": 1, "leak: equal": 1, "no final answer in the solution": 1, "beyond the number wanted": 1}
     assert done.parsed == len(done.solutions) + sum(done.dropped.values())
+
+
+@pytest.mark.parametrize(
+    ("judge", "question", "solution", "answer"),
+    [
+        (numeric, "How many eggs are left?", "16-3=13\nAll sold at $2.\n<ans>$26.00</ans>", "26"),
+        (choice, "Which is red?\nOptions:\n(A) sky\n(B) rose", "Roses are.\n<ans>(B)</ans>", "(B)"),
+        (partial(choice, choices=("pay", "lost")), "my card is gone", "That is a loss.\n<ans>lost</ans>", "lost"),
+        (exact, "Sort: b a", "a comes first.\n<ans>a b</ans>", "a b"),
+    ],
+)
+def test_new_items_are_keyed_under_the_verifiers_of_real_tasks(judge, question, solution, answer):
+    """A new item has no answer to compare with yet; its own solution gives it one, which that solution then meets."""
+    written = write_items(ENGLISH, [WorkedItem(question, solution)])
+    done = fill(Writer(lambda n, asked: written), [one()], judge=judge)
+    assert [s.problem.answer for s in done.solutions] == [answer]
+    assert all(judge(s.problem, s.text).right for s in done.solutions)
+    lost = fill(Writer(lambda n, asked: write_items(ENGLISH, [WorkedItem(question, "I cannot say.\nNobody can.")])), [one()], judge=judge)
+    assert lost.solutions == []
+    assert set(lost.dropped) == {"no final answer in the solution"}
 
 
 def test_an_order_that_gets_something_now_and_then_is_not_given_up():

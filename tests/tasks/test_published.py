@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,34 @@ def test_templates_of_bbh_are_no_leaks_but_its_test_questions_are():
     kept, counts = clean([*training, evaluation[0], evaluation[1].replace(" ", "\n")], text=str, evaluation=evaluation, templated=True)
     assert len(kept) == len(training)
     assert counts["leak: equal"] == 2
+
+
+@needs_data
+def test_worked_solutions_of_gsm8k_say_their_answer():
+    task = open_task("gsm8k")
+    for problem in (*task.seed, *task.train):
+        worked = task.worked(problem)
+        assert task.verify(problem, worked).right
+        assert "<<" not in worked
+        assert worked.startswith(problem.context["solution"][:5].partition("<")[0])
+
+
+@needs_data
+def test_every_bbh_question_that_came_without_options_and_key_gets_its_key_from_a_solution():
+    task = open_task("bbh/*")
+    for problem in rows_of(task):
+        text = f"Let us see.\n<ans>{problem.answer}</ans>"
+        read = task.verify(Problem(text=problem.text, skill=problem.skill), text).extracted
+        assert task.verify(Problem(text=problem.text, skill=problem.skill, answer=read), text).right, problem
+        assert task.verify(problem, f"<ans>{read}</ans>").right
+
+
+@needs_data
+def test_bbh_alone_judges_by_its_own_rule_whatever_skill_a_problem_is_filed_under():
+    task = open_task("bbh/navigate")
+    problem = replace(task.seed[0], skill="turning_round")
+    assert task.verify(problem, f"<ans>{problem.answer}</ans>").right
+    assert task.verify(problem, "<ans>maybe</ans>").score == 0
 
 
 @needs_data

@@ -1,10 +1,13 @@
+from dataclasses import replace
+from functools import partial
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.records import Problem
 from tutelage.verify import verifier, verifier_names
-from tutelage.verify.choice import choice
+from tutelage.verify.choice import choice, listed_options
 from tutelage.verify.exact import exact
 from tutelage.verify.extract import final_answer
 
@@ -146,6 +149,47 @@ def test_choices(problem, text, outcome):
     if outcome is not None:
         assert verdict.extracted == outcome
         assert verdict.right == (outcome == problem.answer)
+
+
+LISTED = "Which one is it?\nOptions:\n(A) red\n(B) dark blue\n(C) blue"
+
+
+@pytest.mark.parametrize(
+    ("question", "options"),
+    [
+        (LISTED, ("red", "dark blue", "blue")),
+        ("Which one?\nOptions:\n- Yes\n- No", ("Yes", "No")),
+        ("Which one? (A) red (B) dark blue (C) blue", ("red", "dark blue", "blue")),
+        ("Which one?\nA. red\nB. dark blue", ("red", "dark blue")),
+        ("Which one?\nA) red\nB) dark blue", ("red", "dark blue")),
+        ("Is ( True ) and ( False ) true?", ()),
+        ("Plan (A) was dropped.", ()),
+        ("- a list\n- of other things", ()),
+        ("Options:\n(B) red\n(C) blue", ()),
+        ("", ()),
+    ],
+)
+def test_options_are_read_from_a_question_that_lists_them(question, options):
+    assert listed_options(question) == options
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("<ans>(B)</ans>", "(B)"), ("<ans>C</ans>", "C"), ("<ans>dark blue</ans>", "dark blue"), ("<ans>green</ans>", None), ("", None)],
+)
+def test_a_written_question_gets_its_key_from_its_own_solution(text, read):
+    """A model writes question and solution; the answer that its solution reaches becomes the key, which the same text then meets."""
+    question = Problem(text=LISTED)
+    verdict = choice(question, text)
+    assert (verdict.extracted, verdict.parsed, verdict.score) == (read, False, 0.0)
+    if read is not None:
+        assert choice(replace(question, answer=read), text).right
+
+
+def test_labels_serve_problems_without_a_key():
+    known = partial(choice, choices=("card_lost", "pin_change"))
+    assert known(Problem(text="my card is gone"), "<ans>card lost</ans>").extracted is None
+    assert known(Problem(text="my card is gone"), "<ans>card_lost</ans>").extracted == "card_lost"
 
 
 def test_exact_puts_aside_only_what_it_says():

@@ -299,6 +299,17 @@ def test_problems_without_a_number_are_not_judged():
     assert not numeric(problem("a lot"), "18").parsed
 
 
+@pytest.mark.parametrize(
+    ("text", "read"), [("so\n#### 1,018", "1018"), ("<ans>18 apples</ans>", "18"), ("<ans>many</ans>", None), ("", None)]
+)
+def test_without_a_key_the_number_is_read_all_the_same(text, read):
+    """What a model wrote beside its own question becomes that question's key."""
+    verdict = numeric(problem(None), text)
+    assert (verdict.extracted, verdict.parsed) == (read, False)
+    if read is not None:
+        assert numeric(problem(read), text).right
+
+
 def test_digits():
     assert [digits(parse_number(t)[0]) for t in ("0.001", "-0.25", "1/8", "1/3", "100", "-7")] == [
         "0.001",

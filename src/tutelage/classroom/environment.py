@@ -206,9 +206,10 @@ def teacher_engine(
 ) -> Engine:
     """Orders filled by a teacher. It remembers what it wrote: open another one for another episode."""
     new_to = Novelty((x.problem.text for x in seed), most=most_alike)
+    written: list[Solution] = []
 
     def write(orders: Sequence[Order], round_: int) -> list[Solution]:
-        return rounds.write_practice(
+        new = rounds.write_practice(
             lab,
             teacher,
             orders,
@@ -219,7 +220,10 @@ def teacher_engine(
             most_per_call=most_per_call,
             step=f"{name} {round_}",
             ask=ask,
+            so_far=len(written),
         ).solutions
+        written.extend(new)
+        return new
 
     return write
 

@@ -14,7 +14,8 @@ from tutelage.tasks.task import Task
 
 
 def worked_examples(task: Task, skill: str, shots: int) -> list[tuple[str, str]]:
-    """The first `shots` seed problems of a skill as (question, rationale): with the rationale the task ships, else its bare answer."""
+    """The first `shots` seed problems of a skill as (question, rationale): the worked solution that the task ships (`Task.worked`), else
+    the bare answer."""
     shown = [p for p in task.seed if p.skill == skill and p.answer is not None][:shots]
     if len(shown) < shots:
         raise DataError(
@@ -22,7 +23,7 @@ def worked_examples(task: Task, skill: str, shots: int) -> list[tuple[str, str]]
             got=len(shown),
             fix="lower the number of shots",
         )
-    return [(p.text, str(p.context.get("rationale") or task.answer_only(p.answer or ""))) for p in shown]
+    return [(p.text, task.worked(p) or task.answer_only(p.answer or "")) for p in shown]
 
 
 def evaluate(

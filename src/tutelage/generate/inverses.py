@@ -9,6 +9,7 @@ from tutelage.capabilities import Generates, Sampling
 from tutelage.prompts.backward import options_dealt, parse_check, parse_inverse_question, render_check, render_inverse_question
 from tutelage.prompts.dialects import Dialect
 from tutelage.records import Origin, Problem, Solution
+from tutelage.verify.choice import listed_options
 from tutelage.verify.extract import final_answer
 
 
@@ -37,7 +38,10 @@ def draft_inverses(
             found.append(None)
             continue
         origin = Origin(step="draft_inverses", parents=(problem.id,), model=teacher_id, prompt=prompt.id)
-        found.append(Problem(text=options_dealt(text, rng), skill=problem.skill, choices=problem.choices, origin=origin))
+        text = options_dealt(text, rng)
+        # Options that it lists are its own; those of the question that it was made from mean something else under the same letters.
+        choices = problem.choices and (listed_options(text) or problem.choices)
+        found.append(Problem(text=text, skill=problem.skill, choices=choices, origin=origin))
     return found
 
 

@@ -188,7 +188,8 @@ def run(lab: Lab, s: Settings) -> Role:
         lab.note("written_by_skill", dict(Counter(x.problem.skill for x in history[-1].rows)))
         lab.note("area", area(history, rounds_at_most=s.rounds))
 
-        best = best_round(history)
+        # Before the first row nobody was taught, unless the seed problems were.
+        best = best_round([seen for seen in history if seen.rows] or history)
         lab.note("chosen_round", best.round)
         lab.keep("examples", rounds.training_examples(lab, lab.student, best.rows))
         student = rounds.train_on(lab, lab.student, best.rows, settings=s.sft) if best.rows else lab.student

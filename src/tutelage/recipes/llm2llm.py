@@ -182,7 +182,7 @@ def run(lab: Lab, s: Settings) -> Role:
             if not chosen or i == s.rounds - 1 or (s.at_once and i == 1):
                 break
 
-            new = _look_alikes(lab, s, chosen, new_to, i)
+            new = _look_alikes(lab, s, chosen, new_to, i, so_far=len(made))
             rows, made = [*rows, *new], [*made, *new]
         lab.keep("missed", missed)
         lab.keep("lookalikes", made)
@@ -215,7 +215,9 @@ def _modelled_on(lab: Lab, s: Settings, rows: Sequence[Solution], wrong: Sequenc
     return [(rows[place], count) for place, count in shares.items()]
 
 
-def _look_alikes(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], new_to: Novelty, round_: int) -> list[Solution]:
+def _look_alikes(
+    lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], new_to: Novelty, round_: int, *, so_far: int
+) -> list[Solution]:
     if s.write == "copies":
         return [x for x, count in chosen for _ in range(count)]
     if s.write == "edits":
@@ -224,7 +226,7 @@ def _look_alikes(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], 
     step = f"lookalikes {round_}"
     new = rounds.write_practice(
         lab, lab.teacher, orders, is_new=new_to.take, temperature=s.temperature, max_tokens=s.item_tokens, tries=s.tries,
-        most_per_call=s.per_call, step=step,
+        most_per_call=s.per_call, step=step, so_far=so_far,
     ).solutions  # fmt: skip
     return _reached_twice(lab, s, new) if s.check else new
 

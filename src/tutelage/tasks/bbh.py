@@ -9,9 +9,9 @@ Options: `seed_size`, `train_size`, `validation_size`, `test_size` (per sub-task
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from tutelage.records import Problem, Verdict
 from tutelage.tasks.options import Options
 from tutelage.tasks.published import data_folder, published_file, published_task
 from tutelage.tasks.splits import at, deal, thin, without_repeats
-from tutelage.tasks.task import Task, Technique
-from tutelage.verify.choice import choice, place_of
+from tutelage.tasks.task import Task, Technique, Verify
+from tutelage.verify.choice import choice, listed_options, place_of
 from tutelage.verify.exact import exact
 from tutelage.verify.numeric import numeric, parse_number
 
@@ -33,9 +33,6 @@ LICENCE = "MIT"
 
 SIZES = {"seed": 10, "train": 40, "validation": 80}
 """Per sub-task; what remains is test."""
-
-_LETTERED = re.compile(r"^\(([A-Z])\) ?(.*)$", re.MULTILINE)
-_DASHED = re.compile(r"^- (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +238,7 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         licence=LICENCE,
         chance=_chance(splits["test"]),
         description=" ".join(dict.fromkeys(KINDS[sub].about for sub in subs)) if len(subs) == 1 else "Solve a short reasoning problem.",
-        verify=verify,
+        verify=verifier_of(subs),
         techniques=techniques(subs[0]) if len(subs) == 1 else (),
         templated=True,
         dropped=dropped,
@@ -250,12 +247,21 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
 
 def verify(problem: Problem, text: str) -> Verdict:
     """By the rule of the problem's sub-task."""
-    check = KINDS[problem.skill].check
-    if check in ("letters", "words"):
-        return choice(problem, text)
-    if check == "number":
+    return _by_rule(KINDS[problem.skill], problem, text)
+
+
+def verifier_of(subs: Sequence[str]) -> Verify:
+    """By the rule of the one sub-task, whatever skill a problem is filed under; of several, by that of the problem's."""
+    return verify if len(subs) != 1 else partial(_by_rule, KINDS[subs[0]])
+
+
+def _by_rule(kind: _Kind, problem: Problem, text: str) -> Verdict:
+    if kind.check in ("letters", "words"):
+        # A question that a model wrote comes without its options.
+        return choice(problem if problem.choices else replace(problem, choices=options_of(problem.text, kind.words)), text)
+    if kind.check == "number":
         return numeric(problem, text)
-    return exact(problem, text, list_commas=check == "list", spaces=check != "symbols")
+    return exact(problem, text, list_commas=kind.check == "list", spaces=kind.check != "symbols")
 
 
 def techniques(sub: str) -> tuple[Technique, ...]:
@@ -307,13 +313,7 @@ def _read(sub: str, path: Path) -> tuple[list[Problem], dict[str, int]]:
 
 def options_of(question: str, words: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The options that a question of this set lists after `Options:`, or `words` where it lists none."""
-    _, marker, listed = question.rpartition("Options:")
-    if not marker:
-        return words
-    lettered = _LETTERED.findall(listed)
-    if lettered and [letter for letter, _ in lettered] == [chr(ord("A") + i) for i in range(len(lettered))]:
-        return tuple(text.strip() for _, text in lettered)
-    return tuple(text.strip() for text in _DASHED.findall(listed)) or words
+    return (listed_options(question) if "Options:" in question else ()) or words
 
 
 def _unusable(problem: Problem, check: str) -> str | None:

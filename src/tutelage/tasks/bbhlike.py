@@ -10,13 +10,14 @@ those of number 0).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tutelage.errors import SettingsError, did_you_mean
 from tutelage.records import Origin, Problem
 from tutelage.seeds import stream
 from tutelage.tasks import bbh_world as world
-from tutelage.tasks.bbh import KINDS, options_of, techniques, verify
+from tutelage.tasks.bbh import KINDS, options_of, techniques, verifier_of
 from tutelage.tasks.options import Options
 from tutelage.tasks.splits import prove_disjoint
 from tutelage.tasks.task import Task
@@ -65,12 +66,12 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
         licence=LICENCE,
         chance=sum(CHANCE[skill] for skill in skills) / len(skills),
         description=KINDS[skills[0]].about if len(skills) == 1 else "Solve a short reasoning problem.",
-        verify=verify,
+        verify=verifier_of(skills),
         techniques=techniques(skills[0]) if len(skills) == 1 else (),
         answer_format="the final answer on a line of its own after 'Answer:'",
         bare_answer="Answer: {answer}",
         templated=True,
-        solve=solve,
+        solve=solve if name == "bbhlike/*" else partial(_solve_as, name.removeprefix("bbhlike/")),
         options=dict(options),
         seed=splits["seed"],
         train=splits["train"],
@@ -119,3 +120,8 @@ def problem_of(text: str, skill: str, split: str) -> Problem:
 def solve(problem: Problem) -> str | None:
     """The right answer; None where the question is malformed or of another kind than the problem names."""
     return world.solve(problem.text, problem.skill)
+
+
+def _solve_as(skill: str, problem: Problem) -> str | None:
+    """As of the one sub-task, whatever skill the problem is filed under."""
+    return world.solve(problem.text, skill)

@@ -33,12 +33,13 @@ def label_examples(problems: Sequence[Problem], labels: Sequence[str], *, weight
 
 def labels_of(task: Task) -> tuple[str, ...]:
     """The closed list of a classification task; elsewhere the different answers of its labelled problems, which a class head takes for the
-    classes there are. Sorted. A task with more than `MOST` of them, or fewer than two, is none that a class head can learn."""
+    classes there are. Sorted. A task with more than `MOST` of them, or fewer than two, is none that a class head can learn; nor is one
+    whose answers cannot be guessed (no `chance`), however many of its rows share one."""
     found = task.labels or tuple(sorted({p.answer for p in (*task.seed, *task.train, *task.validation) if p.answer is not None}))
-    if not 2 <= len(found) <= MOST:
+    if not 2 <= len(found) <= MOST or not (task.labels or task.chance):
         raise DataError(
             f"task '{task.name}' has no closed list of answers to choose from",
-            got=f"{len(found)} different answers",
+            got=f"{len(found)} different answers" + ("" if task.labels or task.chance else ", and any other could be right"),
             fix="use a classification task",
         )
     return found

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tutelage.prompts.technique import Technique
 from tutelage.records import Problem, Verdict
+from tutelage.verify.extract import final_answer
 
 __all__ = ["Task", "Technique", "Verify", "by_skill", "in_turn"]
 
 Verify = Callable[[Problem, str], Verdict]
+_CALCULATOR = re.compile(r"<<[^<>\n]*=[^<>\n]*>>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,18 @@ class Task:
     def answer_only(self, answer: str) -> str:
         """The shortest text whose answer the verifier reads: what a student taught without rationales writes."""
         return self.bare_answer.format(answer=answer)
+
+    def worked(self, problem: Problem) -> str | None:
+        """The worked solution that the task ships with a labelled problem, None where it ships none. Calculator notes (`<<3*4=12>>`) are
+        taken out, and a solution that does not say its answer as the verifier reads it gets that as its last line."""
+        shipped = str(problem.context.get("rationale") or problem.context.get("solution") or "")
+        if not shipped or problem.answer is None:
+            return None
+        text = _CALCULATOR.sub("", shipped)
+        said = final_answer(text)
+        if said is not None and said.rule != "bare" and (said.value == problem.answer or self.verify(problem, text).right):
+            return text
+        return f"{text}\n{self.answer_only(problem.answer)}"
 
     @property
     def skills(self) -> tuple[str, ...]:

@@ -12,6 +12,10 @@ from tutelage.verify.extract import final_answer, tidy
 _LETTERED = re.compile(r"^\(?([A-Za-z])\)?$")
 _LEADING = re.compile(r"^(?:option\s+|choice\s+)?(?:\(([A-Za-z])\)|([A-Z])(?=[).:,\]]|\s*[-–—=]|$)|\[([A-Za-z])\])", re.IGNORECASE)
 _PARENTHESISED = re.compile(r"\(([A-Z])\)")
+_MARKER = "Options:"
+_OPTION_LINES = re.compile(r"^[ \t]*(?:\(([A-Z])\)[ \t]?|([A-Z])[).:][ \t]+)(.*)$", re.MULTILINE)
+_OPTIONS_IN_LINE = re.compile(r"(?:^|(?<=\s))\(([A-Z])\)[ \t]+((?:(?!\s\([A-Z]\)\s).)+)")
+_DASHED = re.compile(r"^[ \t]*- (.+)$", re.MULTILINE)
 
 
 def choice(problem: Problem, text: str, *, choices: tuple[str, ...] = ()) -> Verdict:
@@ -19,22 +23,38 @@ def choice(problem: Problem, text: str, *, choices: tuple[str, ...] = ()) -> Ver
 
     The answer may be given as a letter (`B`, `(B)`) or as an option's text; `extracted` comes back in the same form. Where letter and
     text of a reply disagree the letter counts. A reply that names several options, or none, is unparsed. `choices` serves problems that
-    do not list their options (the labels of a classification task); such options have no letters.
+    do not list their options (the labels of a classification task); such options have no letters. A problem whose options nobody took
+    down, as one that a model wrote, has those that its question lists.
+
+    Every reply to a problem without an answer is unparsed; what it extracts there can serve as the answer: the option in the form in which
+    the reply names it, None where it settles on none.
     """
     lettered = not choices
-    choices = choices or problem.choices
-    if problem.answer is None:
-        return Verdict(score=0.0, parsed=False, reason="the problem has no answer to compare with")
+    choices = choices or problem.choices or listed_options(problem.text)
     found = final_answer(text)
     place, why = (None, "no final answer in the text") if found is None else place_of(found.value, choices, lettered=lettered)
     if place is None and lettered and (found is None or found.rule == "bare"):
         place = _last_letter(text, choices)
+    if problem.answer is None:
+        read = None if place is None else _named_like(found.value if found else "", place, choices)
+        return Verdict(score=0.0, extracted=read, parsed=False, reason="the problem has no answer to compare with")
     if place is None:
         return Verdict(score=0.0, extracted=found.value if found else None, parsed=False, reason=why)
     gold = _gold_place(problem.answer, choices, lettered)
     return Verdict(
         score=float(place == gold), extracted=_named_like(problem.answer, place, choices), reason=found.rule if found else "letter"
     )
+
+
+def listed_options(question: str) -> tuple[str, ...]:
+    """The options that a question lists from A on, on lines of their own or in one line, or with dashes after `Options:`; empty where it
+    lists none."""
+    _, marker, listed = question.rpartition(_MARKER)
+    lines = [(bracketed or bare, text) for bracketed, bare, text in _OPTION_LINES.findall(listed)]
+    for found in (lines, _OPTIONS_IN_LINE.findall(listed)):
+        if len(found) > 1 and [letter for letter, _ in found] == [chr(ord("A") + i) for i in range(len(found))]:
+            return tuple(text.strip() for _, text in found)
+    return tuple(text.strip() for text in _DASHED.findall(listed)) if marker else ()
 
 
 def place_of(value: str, choices: tuple[str, ...], *, lettered: bool = True) -> tuple[int | None, str]:

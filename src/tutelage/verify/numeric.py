@@ -46,14 +46,16 @@ def numeric(problem: Problem, text: str, *, tolerance: float = 0.0) -> Verdict:
 
     Units are not compared. A percentage equals both its face value and its hundredth (gold answers are written either way).
     `extracted` is the number in plain digits, or as a fraction where digits would not end. A reply that leaves a range or an unfinished
-    sum is unparsed.
+    sum is unparsed. So is every reply to a problem without an answer; what it extracts there can serve as the answer, and is None where
+    the reply states no number.
     """
     found = final_answer(text)
     if found is None:
         return Verdict(score=0.0, parsed=False, reason="no final answer in the text")
-    if problem.answer is None:
-        return Verdict(score=0.0, parsed=False, reason="the problem has no answer to compare with")
     said = parse_number(found.value)
+    if problem.answer is None:
+        read = None if said is None else digits(said[0])
+        return Verdict(score=0.0, extracted=read, parsed=False, reason="the problem has no answer to compare with")
     if said is None:
         return Verdict(score=0.0, extracted=found.value, parsed=False, reason="the answer is not one number")
     gold = parse_number(problem.answer)
