@@ -59,6 +59,16 @@ def test_a_control_destroys_the_effect_or_survives_it():
     assert said(0.0, 0.2) == NOT_ASKED
 
 
+def test_the_control_of_a_claim_of_being_no_worse_has_to_fail_it():
+    def said(control):
+        given = values(a=shifted(0.0), b=BASE, c=shifted(control))
+        return one(contrast(control="c", margin=-0.05), given).control_verdict
+
+    assert said(-0.2) == DESTROYED
+    assert said(0.0) == SURVIVES, "as good as what it stands beside, so the check could not have failed"
+    assert said(-0.01) == SURVIVES
+
+
 def test_several_contrasts_are_corrected_together():
     # On its own p is about 0.03: enough alone, too little among three.
     weak = shifted(0.02, noise=(0.0, 0.03, -0.01, 0.01, -0.005))

@@ -4,12 +4,14 @@
 """
 
 from tutelage.classroom.environment import Classroom, Observation, Policy, open_classroom, run_episode
-from tutelage.classroom.policies import Alternating, LookAlikes, Random, SkillList, WeakestErrors
+from tutelage.classroom.policies import Alternating, BalancedFill, LookAlikes, Nothing, Random, SkillList, WeakestErrors
 
 __all__ = [
     "Alternating",
+    "BalancedFill",
     "Classroom",
     "LookAlikes",
+    "Nothing",
     "Observation",
     "Policy",
     "Random",

@@ -1,14 +1,16 @@
 """The classroom: rows in, student trained from its base on all rows so far, observation out.
 
-Khan, Stengel-Eskin, Cho, Bansal 2024 (DataEnvGym, arXiv 2410.06215). The validation problems are the state that a policy acts on, so
-nothing here is a result: what an episode is worth is measured on test problems, afterwards.
+Khan, Stengel-Eskin, Cho, Bansal 2024 (DataEnvGym, arXiv 2410.06215). The validation problems are the state that a policy acts on and the
+best round is chosen by, so no accuracy on them is a result: a curve over rounds is read from the held-back problems, which no policy sees,
+and what an episode is worth is measured on test problems, afterwards.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 from typing import Generic, Protocol, TypeVar
 
 from tutelage import rounds
@@ -99,28 +101,34 @@ class Classroom(Generic[S]):
         seed: Sequence[Solution],
         rounds_at_most: int,
         rows_at_most: int,
+        held_back: Sequence[Problem] = (),
         refuse: Refuse = none_refused,
         start_from_seed: bool = False,
     ) -> None:
         """`train` gets the base and all rows; `start_from_seed` puts the seed among them from the beginning. An episode ends after
-        `rounds_at_most` steps, with `rows_at_most` new rows, or when every validation problem is right."""
+        `rounds_at_most` steps, with `rows_at_most` new rows, or when every validation problem is right. `held_back` are asked too, and
+        shown to nobody."""
         if rounds_at_most < 1 or rows_at_most < 1:
             raise SettingsError("a classroom needs rounds and rows of at least 1", got=f"{rounds_at_most}, {rows_at_most}")
         if not validation or not seed:
             raise SettingsError("a classroom needs validation and seed problems", got=f"{len(validation)}, {len(seed)}")
+        if {p.text for p in held_back} & {p.text for p in validation}:
+            raise SettingsError("held-back problems are not those that the policy sees", fix="take them from other rows")
         self._base, self._train, self._answer, self._is_right, self._refuse = base, train, answer, is_right, refuse
-        self._validation, self._seed = tuple(validation), tuple(seed)
+        self._validation, self._seed, self._held_back = tuple(validation), tuple(seed), tuple(held_back)
         self._first = self._seed if start_from_seed else ()
         self._rounds_at_most, self._rows_at_most = rounds_at_most, rows_at_most
         self.refused: dict[str, int] = {}
         """Rows left out since the last reset, by reason."""
+        self.curve: list[float] = []
+        """Accuracy on the held-back problems at the reset and after every step since; empty without any. In no observation."""
         self.student: S = base
         self.last: Observation | None = None
         """The latest observation; None before the first reset."""
 
     def reset(self) -> Observation:
         """The student without any new row."""
-        self.refused = {}
+        self.refused, self.curve = {}, []
         return self._observe(0, self._first)
 
     def step(self, rows: Sequence[Solution]) -> Observation:
@@ -154,6 +162,8 @@ class Classroom(Generic[S]):
         self.student = self._train(self._base, rows) if rows else self._base
         answers = tuple(self._answer(self.student, self._validation))
         seed_answers = self._answer(self.student, [x.problem for x in self._seed])
+        if self._held_back:
+            self.curve.append(sum(map(self._is_right, self._answer(self.student, self._held_back))) / len(self._held_back))
         self.last = Observation(
             round=round_,
             answers=answers,
@@ -174,6 +184,7 @@ def open_classroom(
     max_tokens: int,
     rounds_at_most: int,
     rows_at_most: int,
+    held_back: Sequence[Problem] = (),
     start_from_seed: bool = False,
 ) -> Classroom[Role]:
     """The classroom of a run: its student is the base."""
@@ -186,6 +197,7 @@ def open_classroom(
         seed=seed,
         rounds_at_most=rounds_at_most,
         rows_at_most=rows_at_most,
+        held_back=held_back,
         refuse=lab.leaks,
         start_from_seed=start_from_seed,
     )
@@ -228,6 +240,26 @@ def teacher_engine(
     return write
 
 
+def repeating_engine(seed: Sequence[Solution]) -> Engine:
+    """The seed's own rows over and over, whatever was ordered: what more passes over them would bring. Remembers where it stopped."""
+    rows = cycle(seed)
+
+    def repeat(orders: Sequence[Order], round_: int) -> list[Solution]:
+        return list(islice(rows, sum(order.wanted for order in orders)))
+
+    return repeat
+
+
+def stored_engine(rows: Sequence[Solution], *, rng: random.Random) -> Engine:
+    """Rows that there are already, in a drawn order and each once, whatever was ordered; fewer than wanted once they run out."""
+    left = iter(rng.sample(list(rows), k=len(rows)))
+
+    def hand_out(orders: Sequence[Order], round_: int) -> list[Solution]:
+        return list(islice(left, sum(order.wanted for order in orders)))
+
+    return hand_out
+
+
 def run_episode(
     room: Classroom[S], policy: Policy, engine: Engine, *, altered: Callable[[Observation], Observation] | None = None
 ) -> list[Observation]:
@@ -246,11 +278,13 @@ def best_round(history: Sequence[Observation]) -> Observation:
     return max(history, key=lambda seen: (seen.accuracy, -seen.round))
 
 
-def area(history: Sequence[Observation], *, rounds_at_most: int) -> float:
-    """Mean validation accuracy over the rounds after the first; an episode that ended early stays where it ended."""
-    curve = [seen.accuracy for seen in history[1:]] or [history[0].accuracy]
-    curve += [curve[-1]] * (rounds_at_most - len(curve))
-    return sum(curve) / len(curve)
+def area(curve: Sequence[float], *, rounds_at_most: int) -> float:
+    """Mean of the values after the first, which is that before any new row; an episode that ended early stays where it ended."""
+    if not curve:
+        raise SettingsError("a mean over rounds needs the value of at least one", got=0)
+    after = list(curve[1:]) or [curve[0]]
+    after += [after[-1]] * (rounds_at_most - len(after))
+    return sum(after) / len(after)
 
 
 def gains(history: Sequence[Observation]) -> list[Mapping[str, float]]:

@@ -1,7 +1,7 @@
 """Ways of deciding what to teach next. Each is a value with a `plan`; where one remembers, `start` forgets.
 
 The structure levels of DataEnvGym (Khan et al. 2024): no state, open-ended (errors), skill list (error rates), skill tree (a growing set of
-subskills per skill). `LookAlikes` is LLM2LLM (Lee et al. 2024) as a policy.
+subskills per skill). `LookAlikes` is LLM2LLM (Lee et al. 2024) as a policy, `Nothing` the student that gets no new row.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tutelage.classroom.environment import Observation
 from tutelage.generate.practice import Order
@@ -23,6 +24,8 @@ Name = Callable[[str, Sequence[Solution], Sequence[str], int, int], Sequence[str
 
 SHOWN = 3
 """Solved problems, and errors, that one call shows (released open-ended agent)."""
+DRAWS = 20
+"""Times that an order's solved problems are drawn until no other order of the plan shows the same ones in the same places."""
 
 
 def name_nothing(skill: str, shown: Sequence[Solution], known: Sequence[str], count: int, round_: int) -> list[str]:
@@ -30,21 +33,39 @@ def name_nothing(skill: str, shown: Sequence[Solution], known: Sequence[str], co
     return []
 
 
+Shown = set[tuple[str, ...]]
+"""What the orders of one plan show so far, by id and in order."""
+
+
+def _unlike(
+    pool: Sequence[Solution], wanted: int, *, rng: random.Random, taken: Shown, last: Sequence[Solution] = ()
+) -> tuple[Solution, ...]:
+    """`wanted` of the pool, then `last`, as no earlier order of the plan shows them while there is another way.
+
+    The same prompt twice in a plan would bring the same reply twice: noise depends on the prompt, and equal requests are asked once."""
+    for _ in range(DRAWS):
+        shown = (*rng.sample(list(pool), k=min(wanted, len(pool))), *last)
+        if tuple(x.id for x in shown) not in taken:
+            break
+    taken.add(tuple(x.id for x in shown))
+    return shown
+
+
 def _orders(
-    seen: Observation, skill: str, rows: int, *, per_order: int, rng: random.Random, errors: bool, focus: Sequence[str]
+    seen: Observation, skill: str, rows: int, *, per_order: int, rng: random.Random, errors: bool, focus: Sequence[str], taken: Shown
 ) -> list[Order]:
     """`rows` of one skill, in orders of at most `per_order`, each after other solved problems and errors of the skill."""
     seeds = [x for x in seen.seed if x.problem.skill == skill]
     wrong = [x.problem for x in seen.errors if x.problem.skill == skill] if errors else []
     orders = []
     for i, start in enumerate(range(0, rows, per_order)):
-        shown = rng.sample(seeds, k=min(SHOWN, len(seeds)))
+        shown = _unlike(seeds, SHOWN, rng=rng, taken=taken)
         missed = rng.sample(wrong, k=min(SHOWN, len(wrong)))
         orders.append(
             Order(
                 skill=skill,
                 wanted=min(per_order, rows - start),
-                shown=tuple(shown),
+                shown=shown,
                 missed=tuple(missed),
                 focus=focus[i % len(focus)] if focus else "",
             )
@@ -54,11 +75,21 @@ def _orders(
 
 def _dealt(seen: Observation, skills: Sequence[str], rows: int, *, per_order: int, rng: random.Random, errors: bool) -> list[Order]:
     """`rows` in all, each order of a skill drawn from `skills`."""
+    given: dict[str, Any] = dict(per_order=per_order, rng=rng, errors=errors, focus=(), taken=set())
     return [
-        order
-        for start in range(0, rows, per_order)
-        for order in _orders(seen, rng.choice(skills), min(per_order, rows - start), per_order=per_order, rng=rng, errors=errors, focus=())
+        order for start in range(0, rows, per_order) for order in _orders(seen, rng.choice(skills), min(per_order, rows - start), **given)
     ]
+
+
+@dataclass(kw_only=True)
+class Nothing:
+    """No new row, ever: the student stays at what it was taught before the first round."""
+
+    def start(self) -> None:
+        pass
+
+    def plan(self, seen: Observation) -> Sequence[Order]:
+        return ()
 
 
 @dataclass(kw_only=True)
@@ -112,10 +143,11 @@ class SkillList:
         accuracy = seen.by_skill
         shares = apportion(self.rows, [1 - accuracy.get(skill, 0.0) for skill in seen.skills])
         orders: list[Order] = []
+        taken: Shown = set()
         for skill, rows in zip(seen.skills, shares, strict=True):
             wrong = [x for x in seen.errors if x.problem.skill == skill]
             focus = self.name(skill, wrong, (), self.hypotheses, seen.round) if rows and wrong else ()
-            orders += _orders(seen, skill, rows, per_order=self.per_order, rng=rng, errors=True, focus=focus)
+            orders += _orders(seen, skill, rows, per_order=self.per_order, rng=rng, errors=True, focus=focus, taken=taken)
         return orders
 
 
@@ -130,10 +162,11 @@ class _Part:
 
 @dataclass(kw_only=True)
 class Alternating:
-    """Skill tree: explore (new parts of every skill, `each` rows per part) and exploit (more rows for the known parts) in turn.
+    """Skill tree: explore (new parts of every skill) and exploit (more rows for the known parts) in turn.
 
-    A part is named by the teacher where it can name any, and modelled on a seed problem that no part was modelled on so far. A tree that
-    has `tree_rows` rows is finished; the rows of a step go to the trees that are not. `gained` holds the reward of every action.
+    A part is named by the teacher where it can name any, and modelled on a seed problem that no part was modelled on so far. Every order
+    of a part shows that problem after others of the skill, others each time. A tree that has `tree_rows` rows is finished; the rows of a
+    step go to the trees that are not. `gained` holds the reward of every action.
     """
 
     rows: int
@@ -156,26 +189,56 @@ class Alternating:
         self._before = accuracy
         growing = [skill for skill in seen.skills if sum(p.rows for p in self.trees.get(skill, ())) < self.tree_rows]
         orders: list[Order] = []
+        taken: Shown = set()
         for skill, rows in zip(growing, apportion(self.rows, [1.0] * len(growing)), strict=True):
-            tree = self.trees.setdefault(skill, [])
-            parts = self._explored(seen, skill, tree, rng) if seen.round % 2 == 0 else []
-            tree += parts
-            chosen = parts or tree
-            for part, share in zip(chosen, apportion(rows, [1.0] * len(chosen)), strict=True):
+            seeds = [x for x in seen.seed if x.problem.skill == skill]
+            for part, share in self._allotted(seen, skill, self.trees.setdefault(skill, []), rows, rng):
                 part.rows += share
+                others = [x for x in seeds if x.id != part.model.id]
                 orders += [
-                    Order(skill=skill, wanted=min(self.per_order, share - start), shown=(part.model,), focus=part.name)
+                    Order(
+                        skill=skill,
+                        wanted=min(self.per_order, share - start),
+                        shown=_unlike(others, SHOWN - 1, rng=rng, taken=taken, last=(part.model,)),
+                        focus=part.name,
+                    )
                     for start in range(0, share, self.per_order)
                 ]
         return orders
 
-    def _explored(self, seen: Observation, skill: str, tree: Sequence[_Part], rng: random.Random) -> list[_Part]:
+    def _allotted(self, seen: Observation, skill: str, tree: list[_Part], rows: int, rng: random.Random) -> Sequence[tuple[_Part, int]]:
+        """The parts that get rows in this step, with their shares; new ones are added to the tree."""
+        parts = self._explored(seen, skill, tree, rng, self.new_parts) if seen.round % 2 == 0 else []
+        return _evenly(parts or tree, rows)
+
+    def _explored(self, seen: Observation, skill: str, tree: list[_Part], rng: random.Random, wanted: int) -> list[_Part]:
         seeds = [x for x in seen.seed if x.problem.skill == skill]
         used = {p.model.id for p in tree}
         fresh = [x for x in seeds if x.id not in used] or seeds
-        models = rng.sample(fresh, k=min(self.new_parts, len(fresh)))
-        names = list(self.name(skill, models, [p.name for p in tree], self.new_parts, seen.round))
-        return [_Part(name=names[i] if i < len(names) else "", model=model) for i, model in enumerate(models)]
+        models = rng.sample(fresh, k=min(wanted, len(fresh)))
+        names = list(self.name(skill, models, [p.name for p in tree], wanted, seen.round))
+        parts = [_Part(name=names[i] if i < len(names) else "", model=model) for i, model in enumerate(models)]
+        tree += parts
+        return parts
+
+
+def _evenly(parts: Sequence[_Part], rows: int) -> list[tuple[_Part, int]]:
+    return list(zip(parts, apportion(rows, [1.0] * len(parts)), strict=True))
+
+
+@dataclass(kw_only=True)
+class BalancedFill(Alternating):
+    """Skill tree: explore until a tree has `most_parts`, then rows for those with the fewest, until each has its share of `tree_rows`."""
+
+    most_parts: int = 4
+
+    def _allotted(self, seen: Observation, skill: str, tree: list[_Part], rows: int, rng: random.Random) -> Sequence[tuple[_Part, int]]:
+        if len(tree) < self.most_parts:
+            return _evenly(self._explored(seen, skill, tree, rng, min(self.new_parts, self.most_parts - len(tree))), rows)
+        filled = [part.rows for part in tree]
+        for _ in range(min(rows, self.tree_rows - sum(filled))):
+            filled[filled.index(min(filled))] += 1
+        return [(part, level - part.rows) for part, level in zip(tree, filled, strict=True)]
 
 
 @dataclass(kw_only=True)

@@ -191,10 +191,12 @@ def declaration_page(name: str, recipe: str, experiment: Experiment, *, seal: st
         else:
             lines.append("  Reported without a rule.")
         if c.control:
-            lines.append(
-                f"  Control {md(c.control)} minus {md(c.worse)}: the effect counts as destroyed if the interval is not above 0 or its "
-                f"mean is under {CONTROL_SHARE:.0%} of the effect's."
+            destroyed = (
+                f"the effect counts as destroyed if the interval is not above 0 or its mean is under {CONTROL_SHARE:.0%} of the effect's."
+                if c.margin >= 0
+                else f"it has to fail the claim, with an interval that is not above {c.margin:g}; else the check could see nothing."
             )
+            lines.append(f"  Control {md(c.control)} minus {md(c.worse)}: {destroyed}")
         if c.published:
             lines.append(f"  Published: {md(c.published)}.")
     lines += ["", "```", f"tutelage reproduce {target}", *([f"# full size: {e.full}"] if e.full else []), "```", ""]

@@ -15,7 +15,8 @@ from tutelage.report.text import finite
 CONFIRMED, REFUTED, UNSEEN, UNDECIDED, REPORTED = "confirmed", "refuted", "not visible at this size", "not decided", "reported"
 DESTROYED, SURVIVES, NOT_ASKED = "destroyed", "survives", "not asked"
 CONTROL_SHARE = 0.25
-"""A control has destroyed an effect where less than this share of it is left, or nothing that can be told from 0."""
+"""A control has destroyed an effect where less than this share of it is left, or nothing that can be told from 0. A claim that one arm is
+not worse than another by more than a margin has no effect to destroy: there the control has to fail the claim itself."""
 LEVEL = 0.05
 NOTE = "note:"
 
@@ -117,7 +118,7 @@ def _judged(t: _Tested, p: float | None) -> Judged:
         control = paired_t(_gaps(c, t.values[c.control], t.values[c.worse]))
         said = NOT_ASKED
         if verdict == CONFIRMED and control.low is not None and control.value is not None and t.difference.value is not None:
-            nothing_left = control.low <= 0 or control.value < CONTROL_SHARE * t.difference.value
+            nothing_left = control.low <= min(c.margin, 0.0) or (c.margin >= 0 and control.value < CONTROL_SHARE * t.difference.value)
             said = DESTROYED if nothing_left else SURVIVES
     return Judged(
         contrast=c,

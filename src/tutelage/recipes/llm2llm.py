@@ -27,7 +27,9 @@ from tutelage import rounds, steps
 from tutelage.card import Arm, Card, Claim, Contrast, Experiment
 from tutelage.generate.edits import edit_words
 from tutelage.generate.practice import Order
+from tutelage.generate.rewrites import rewrite_questions
 from tutelage.lab import Lab, Role
+from tutelage.prompts.rewrite import parse_rephrase, render_rephrase
 from tutelage.records import Origin, Solution
 from tutelage.select.novelty import Novelty
 from tutelage.tasks.task import by_skill
@@ -68,6 +70,7 @@ CARD = Card(
         "Problems are told apart by id, not by their question's text.",
         "The laptop preset writes equally many rows each round, dealt out over the missed seeds in turn, where the paper writes k each; "
         "it samples the teacher at 0.7, since the bundled one often slips at 1.0.",
+        "AugGPT-like rewriting keeps a question only where the teacher's own solution to it reaches the seed's answer.",
     ),
     demo_arms=("untouched", "seed_only", "any_seed", "llm2llm", "shuffled"),
 )  # fmt: skip
@@ -93,7 +96,7 @@ class Settings:
     """Calls in a row without a usable item after which a seed problem is given up; ours."""
     validation: int = 100
     """Validation problems per skill by which the round is chosen; ours."""
-    sft: FitSettings = FitSettings(lr=2e-5, batch=128, epochs=3, schedule="cosine", warmup=0.03)  # noqa: RUF009
+    sft: FitSettings = FitSettings(lr=2e-5, batch=128, epochs=3, schedule="cosine", warmup=0.03, precision="bf16")  # noqa: RUF009
     """Released configuration."""
     item_tokens: int = 2149
     """Longest reply of the teacher (released configuration)."""
@@ -103,8 +106,9 @@ class Settings:
     """Numbers of demonstrations in evaluation; ours."""
     like: Literal["missed", "any", "random", "missed_of_all"] = "missed"
     """What is modelled on: missed seeds, all seeds, as many random seeds as are missed, or missed seeds and synthetic rows."""
-    write: Literal["teacher", "copies", "edits"] = "teacher"
-    """Who makes the new rows: the teacher, nobody (repeated rows), or edits of words."""
+    write: Literal["teacher", "copies", "edits", "rewrites"] = "teacher"
+    """Who makes the new rows: the teacher, nobody (repeated rows), edits of words, or the teacher by putting the seeds' questions in other
+    words."""
     at_once: bool = False
     """All new rows after the first round."""
     continued: bool = False
@@ -128,6 +132,8 @@ ARMS: dict[str, Arm] = {
     "seed_only": Arm(summary="taught by the seed problems alone", changes={"rounds": 1}),
     "copies": Arm(summary="the seed problems repeated to as many rows", changes={"like": "any", "write": "copies", "at_once": True}),
     "edits": Arm(summary="the seed problems with edited words (EDA)", changes={"like": "any", "write": "edits", "at_once": True}),
+    "rewrites": Arm(summary="the seed problems in the teacher's other words (AugGPT), where it still reaches their answers",
+                    changes={"like": "any", "write": "rewrites", "at_once": True, "check": True}),
     "any_seed": Arm(summary="look-alikes of all seed problems alike", changes={"like": "any"}),
     "llm2llm": Arm(summary="look-alikes of the seed problems that the student misses"),
     "at_once": Arm(summary="all look-alikes after the first round", changes={"at_once": True}),
@@ -135,7 +141,7 @@ ARMS: dict[str, Arm] = {
     "continued": Arm(summary="every round trains the last round's student on", changes={"continued": True}),
     "checked": Arm(summary="only look-alikes whose answer the teacher reaches twice", changes={"check": True}),
     "shuffled": Arm(summary="control: look-alikes of as many random seed problems as are missed", changes={"like": "random"}, control=True),
-}
+}  # fmt: skip
 
 REPRODUCE = Experiment(
     task="folds/*",
@@ -222,6 +228,8 @@ def _look_alikes(
         return [x for x, count in chosen for _ in range(count)]
     if s.write == "edits":
         return _edited(lab, [x for x, count in chosen for _ in range(count)], round_)
+    if s.write == "rewrites":
+        return _rewritten(lab, s, chosen, new_to, round_)
     orders = [Order(skill=x.problem.skill, wanted=count, shown=(x,)) for x, count in chosen]
     step = f"lookalikes {round_}"
     new = rounds.write_practice(
@@ -244,6 +252,26 @@ def _edited(lab: Lab, rows: Sequence[Solution], round_: int) -> list[Solution]:
     dropped = Counter(reason for reason in reasons if reason is not None)
     lab.tally(f"edits {round_}", asked=len(rows), parsed=len(rows), kept=len(edited), dropped=dropped)
     return edited
+
+
+def _rewritten(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], new_to: Novelty, round_: int) -> list[Solution]:
+    """The questions in other words, each with its seed's solution (AugGPT)."""
+    teacher, step = lab.teacher, f"rewrites {round_}"
+    dialect, description = teacher.wording.dialect, teacher.wording.description
+    seeds = {x.problem.id: x for x, _ in chosen}
+    written = rewrite_questions(
+        teacher, [(x.problem, count) for x, count in chosen],
+        render=lambda p: render_rephrase(dialect, task=p.skill or lab.task.name, description=description, question=p.text),
+        parse=lambda text: parse_rephrase(dialect, text), keep_answer=True, is_new=new_to.take,
+        sampling=lab.sampling(step, max_tokens=s.item_tokens, temperature=s.temperature, stop=dialect.rewrite_stop),
+        writer_id=teacher.id, tries=s.tries, refuse=lab.leaks, step=step,
+    )  # fmt: skip
+    lab.tally(step, asked=written.calls, parsed=written.parsed, kept=len(written.problems), dropped=written.dropped)
+    new = []
+    for p in written.problems:
+        seed = seeds[p.origin.parents[0] if p.origin is not None else ""]
+        new.append(Solution(problem=p, text=seed.text, answer=seed.answer, origin=p.origin))
+    return _reached_twice(lab, s, new) if s.check else new
 
 
 def _reached_twice(lab: Lab, s: Settings, new: list[Solution]) -> list[Solution]:

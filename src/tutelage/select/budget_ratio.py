@@ -1,7 +1,7 @@
-"""What to spend a number of teacher calls on: new answers, rephrased questions or new questions, by calls per seed question.
+"""What a number of teacher answers is given to: the seed questions, rephrased or new ones, by answers per seed question.
 
-Chan et al. 2024 (Balancing, arXiv 2409.19759): no strategy wins everywhere. At few calls per seed new answers to the seed questions pay
-most, at many calls new questions; with a weak writer of questions, rephrased ones.
+Chan et al. 2024 (Balancing, arXiv 2409.19759): no strategy wins everywhere. At few answers per seed new answers to the seed questions pay
+most, at many new questions; with a weak writer of questions, rephrased ones. The calls that write questions are not counted.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from itertools import pairwise
 from tutelage.errors import SettingsError
 
 PUBLISHED = ((100, 39.0), (1000, 17.6), (7473, 16.4))
-"""(seed questions, calls per seed at which creating questions overtakes new answers): the middle of 27 to 51 for 100, 17.6 for 1,000,
+"""(seed questions, answers per seed at which creating questions overtakes new answers): the middle of 27 to 51 for 100, 17.6 for 1,000,
 16.4 for the whole of a training set, taken as GSM8K's."""
 
 
 def published_switch(seeds: int) -> float:
-    """Calls per seed at which to switch, between the published points on a logarithmic scale of seeds (our interpolation); the nearest
+    """Answers per seed at which to switch, between the published points on a logarithmic scale of seeds (our interpolation); the nearest
     point's beyond them."""
     if seeds < 1:
         raise SettingsError("a budget ratio needs at least one seed question", got=seeds)
@@ -32,9 +32,9 @@ def published_switch(seeds: int) -> float:
     return points[-1][1]
 
 
-def best_strategy(calls_per_seed: float, *, switch: float, strong_writer: bool = True) -> str:
+def best_strategy(answers_per_seed: float, *, switch: float, strong_writer: bool = True) -> str:
     """`answers`, `new` or `rephrased`."""
-    if calls_per_seed < switch:
+    if answers_per_seed < switch:
         return "answers"
     return "new" if strong_writer else "rephrased"
 
