@@ -227,9 +227,15 @@ def run(lab: Lab, s: Settings) -> Role:
 
         answers = lab.keep("answers", _answers(lab, s, turns))
         texts = {(x.problem.text, x.text) for x in answers}
-        distinct = {"questions": len({question for question, _ in texts}), "rows": len(texts), "of": len(answers), "wanted": len(turns)}
+        wanted = s.rows * len(by_skill(seeds))
+        distinct = {
+            "questions": len({question for question, _ in texts}),
+            "rows": len(texts),
+            "of": len(answers),
+            "wanted": s.times * wanted,
+        }
         lab.note("distinct", distinct)
-        sft = as_many_steps(s.sft, rows=len(answers), steps_of=len(turns) // s.times)
+        sft = as_many_steps(s.sft, rows=len(answers), steps_of=wanted)
         student = steps.teach(lab, student, _shuffled(lab, answers) if s.shuffle else answers, settings=sft)
 
     lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)
