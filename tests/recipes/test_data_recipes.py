@@ -163,7 +163,7 @@ def test_the_paper_s_presets_fine_tune_as_the_papers_do():
 # -- llm2llm -------------------------------------------------------------------------------------------------------------------
 
 
-def test_rewritten_rows_keep_their_seeds_solution_and_answer():
+def test_rewritten_rows_reach_their_seeds_answer_and_are_solved_in_their_own_words():
     journals, _ = played("llm2llm", ("rewrites",), teacher="scripted:folds", seeds=4, per_round=8)
     seed = {x.problem.id: x for x in journals["rewrites"].records("seed")}
     rows = list(journals["rewrites"].records("lookalikes"))
@@ -171,5 +171,8 @@ def test_rewritten_rows_keep_their_seeds_solution_and_answer():
     for row in rows:
         (parent,) = row.problem.origin.parents
         assert row.problem.text != seed[parent].problem.text
-        assert row.text == seed[parent].text
-        assert row.problem.answer == seed[parent].problem.answer
+        assert row.answer == row.problem.answer == seed[parent].problem.answer
+        assert row.text != seed[parent].text, "the days of the question stand in its steps"
+    drawn = {e["step"]: e for e in journals["rewrites"].events() if e["event"] == "yield"}["rewrites 0 solved"]
+    assert drawn["kept"] == len(rows)
+    assert drawn["asked"] - drawn["kept"] == sum(drawn["dropped"].values())

@@ -30,7 +30,7 @@ from tutelage.generate.practice import Order
 from tutelage.generate.rewrites import rewrite_questions
 from tutelage.lab import Lab, Role
 from tutelage.prompts.rewrite import parse_rephrase, render_rephrase
-from tutelage.records import Origin, Solution
+from tutelage.records import Origin, Problem, Solution
 from tutelage.select.novelty import Novelty
 from tutelage.tasks.task import by_skill
 from tutelage.train import FitSettings
@@ -70,7 +70,7 @@ CARD = Card(
         "Problems are told apart by id, not by their question's text.",
         "The laptop preset writes equally many rows each round, dealt out over the missed seeds in turn, where the paper writes k each; "
         "it samples the teacher at 0.7, since the bundled one often slips at 1.0.",
-        "AugGPT-like rewriting keeps a question only where the teacher's own solution to it reaches the seed's answer.",
+        "AugGPT-like rewriting takes the teacher's own solution to the rewritten question, and only where it reaches the seed's answer.",
     ),
     demo_arms=("untouched", "seed_only", "any_seed", "llm2llm", "shuffled"),
 )  # fmt: skip
@@ -133,7 +133,7 @@ ARMS: dict[str, Arm] = {
     "copies": Arm(summary="the seed problems repeated to as many rows", changes={"like": "any", "write": "copies", "at_once": True}),
     "edits": Arm(summary="the seed problems with edited words (EDA)", changes={"like": "any", "write": "edits", "at_once": True}),
     "rewrites": Arm(summary="the seed problems in the teacher's other words (AugGPT), where it still reaches their answers",
-                    changes={"like": "any", "write": "rewrites", "at_once": True, "check": True}),
+                    changes={"like": "any", "write": "rewrites", "at_once": True}),
     "any_seed": Arm(summary="look-alikes of all seed problems alike", changes={"like": "any"}),
     "llm2llm": Arm(summary="look-alikes of the seed problems that the student misses"),
     "at_once": Arm(summary="all look-alikes after the first round", changes={"at_once": True}),
@@ -255,10 +255,9 @@ def _edited(lab: Lab, rows: Sequence[Solution], round_: int) -> list[Solution]:
 
 
 def _rewritten(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], new_to: Novelty, round_: int) -> list[Solution]:
-    """The questions in other words, each with its seed's solution (AugGPT)."""
+    """The questions in other words (AugGPT), solved anew by the teacher where it reaches the seed's answer: a solution may quote words."""
     teacher, step = lab.teacher, f"rewrites {round_}"
     dialect, description = teacher.wording.dialect, teacher.wording.description
-    seeds = {x.problem.id: x for x, _ in chosen}
     written = rewrite_questions(
         teacher, [(x.problem, count) for x, count in chosen],
         render=lambda p: render_rephrase(dialect, task=p.skill or lab.task.name, description=description, question=p.text),
@@ -267,21 +266,23 @@ def _rewritten(lab: Lab, s: Settings, chosen: Sequence[tuple[Solution, int]], ne
         writer_id=teacher.id, tries=s.tries, refuse=lab.leaks, step=step,
     )  # fmt: skip
     lab.tally(step, asked=written.calls, parsed=written.parsed, kept=len(written.problems), dropped=written.dropped)
-    new = []
-    for p in written.problems:
-        seed = seeds[p.origin.parents[0] if p.origin is not None else ""]
-        new.append(Solution(problem=p, text=seed.text, answer=seed.answer, origin=p.origin))
-    return _reached_twice(lab, s, new) if s.check else new
+    solved = _in_technique(lab, s, written.problems, step=f"{step} solved")
+    right = [x for x in solved if rounds.is_right(lab, x)]
+    dropped = {"another answer than before rewriting": len(solved) - len(right)} if len(right) < len(solved) else {}
+    lab.tally(f"{step} solved", asked=len(solved), parsed=sum(x.answer is not None for x in solved), kept=len(right), dropped=dropped)
+    return right
 
 
 def _reached_twice(lab: Lab, s: Settings, new: list[Solution]) -> list[Solution]:
     """Those whose answer a second solution of the teacher reaches too, written under its first technique."""
-    technique = steps.techniques(lab, 1)[0]
-    again = rounds.answers_of(
-        lab, lab.teacher, [x.problem for x in new], max_tokens=s.item_tokens, step="check",
-        render=lab.teacher.wording.technique(technique.name, technique.instruction),
-    )  # fmt: skip
+    again = _in_technique(lab, s, [x.problem for x in new], step="check")
     return [x for x, y in zip(new, again, strict=True) if rounds.is_right(lab, y)]
+
+
+def _in_technique(lab: Lab, s: Settings, problems: Sequence[Problem], *, step: str) -> list[Solution]:
+    technique = steps.techniques(lab, 1)[0]
+    render = lab.teacher.wording.technique(technique.name, technique.instruction)
+    return rounds.answers_of(lab, lab.teacher, problems, max_tokens=s.item_tokens, step=step, render=render)
 
 
 def _by_skill(solutions: Any) -> dict[str, int]:
