@@ -50,7 +50,10 @@ def test_a_tree_shows_the_problem_of_its_part_last_after_others_of_the_skill():
 
 def test_a_balanced_tree_grows_to_its_number_of_parts_and_fills_them_evenly():
     policy = BalancedFill(rows=12, per_order=100, draw=draw, tree_rows=14, new_parts=2, most_parts=3)
-    history = run_episode(classroom(rounds_at_most=6, rows_at_most=1000), policy, engine)
+    room = classroom(rounds_at_most=6, rows_at_most=1000)
+    history = [room.reset()]
+    for _ in range(6):  # on, where an episode would end because nothing is wrong any more
+        history.append(room.step(engine(policy.plan(history[-1]), history[-1].round)))
     assert [len(b.rows) - len(a.rows) for a, b in pairwise(history)] == [12, 12, 12, 6, 0, 0]
     for tree in policy.trees.values():
         assert len(tree) == 3

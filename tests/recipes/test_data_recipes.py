@@ -17,13 +17,13 @@ from tutelage.train import FitSettings, Lora
 
 pytestmark = pytest.mark.xdist_group("recipes")
 
-ONCE = {"sft.epochs": 1, "sft.batch": 64, "shots": (0,)}
+ONCE = {"sft.epochs": 1, "sft.batch": 8, "shots": (0,)}
 
 
 @cache
-def played(recipe, arms, task="folds/*", teacher="bundled:teacher", **settings):
+def played(recipe, arms, task="folds/msum", teacher="bundled:teacher", **settings):
     """Journals by arm of one seed."""
-    options = {"test_size": 2, "validation_size": 8}
+    options = {"test_size": 4, "validation_size": 8}
     outcome = tutelage.run(
         recipe, arms=list(arms), task=task, teacher=teacher, student="bundled:student", preset="toy",
         settings={name.replace("__", "."): value for name, value in settings.items()} | ONCE, task_options=options,
@@ -44,12 +44,11 @@ def balanced():
     return played("balancing", ARMS, teacher="scripted:folds", seeds=4, rows=16, same_answer=True)
 
 
-@pytest.mark.parametrize(("arm", "rows"), [(arm, 128 if arm == "answers_twice" else 64) for arm in ARMS])
+@pytest.mark.parametrize(("arm", "rows"), [(arm, 32 if arm == "answers_twice" else 16) for arm in ARMS])
 def test_every_strategy_has_as_many_rows_as_answers_were_wanted(arm, rows):
     journals, _ = balanced()
     answers = list(journals[arm].records("answers"))
     assert len(answers) == notes(journals[arm])["distinct"]["wanted"] == rows
-    assert set(Counter(x.problem.skill for x in answers).values()) == {rows // 4}
 
 
 def test_all_arms_of_balancing_are_trained_for_as_many_steps():
@@ -62,7 +61,7 @@ def test_the_arm_of_twice_as_many_answers_costs_what_new_questions_cost():
     journals, _ = balanced()
     yields = {arm: {e["step"]: e["asked"] for e in journals[arm].events() if e["event"] == "yield"} for arm in ARMS}
     twice, new = (yields[arm]["answers"] + yields[arm].get("new", 0) for arm in ("answers_twice", "new_questions"))
-    assert twice == 128
+    assert twice == 32
     assert 1.0 <= new / twice < 1.2, "a question and an answer per row, and what was turned down"
 
 
@@ -70,9 +69,7 @@ def test_the_arm_of_twice_as_many_answers_costs_what_new_questions_cost():
 def test_the_controls_have_few_questions_and_as_many_answers(arm, questions):
     journals, _ = balanced()
     asked = Counter(x.problem.text for x in journals[arm].records("answers"))
-    per_skill = len(asked) / 4
-    assert per_skill <= questions
-    assert per_skill > questions * 0.6
+    assert questions * 0.6 < len(asked) <= questions
     seeds = {p.text for p in journals[arm].records("seeds")}
     assert (set(asked) <= seeds) == (arm in ("answers", "few_answered"))
 
@@ -80,7 +77,7 @@ def test_the_controls_have_few_questions_and_as_many_answers(arm, questions):
 def test_a_rephrased_question_keeps_its_answer_after_turned_down_answers_are_replaced():
     journals, _ = balanced()
     drawn = {e["step"]: e for e in journals["rephrased"].events() if e["event"] == "yield"}["answers"]
-    assert drawn["dropped"].get("another answer than before rephrasing", 0) == drawn["asked"] - 64
+    assert drawn["dropped"].get("another answer than before rephrasing", 0) == drawn["asked"] - 16
     task_right = {p.text: p.answer for p in journals["rephrased"].records("questions")}
     assert all(x.answer == task_right[x.problem.text] for x in journals["rephrased"].records("answers"))
 
@@ -124,7 +121,7 @@ def test_the_seed_alone_is_what_rounds_start_from_and_costs_nothing():
     journal = gym()["seed_only"]
     found = notes(journal)
     assert found["chosen_round"] == 0
-    assert {r["rows"] for r in found["rounds"]} == {16}
+    assert {r["rows"] for r in found["rounds"]} == {4}
     assert len(set(found["held_back"])) == 1
     assert found["held_back_area"] == found["held_back"][0]
     assert list(journal.records("rows")) == []
@@ -135,7 +132,7 @@ def test_the_same_rows_come_again():
     journal = gym()["same_rows"]
     seed = {x.id for x in journal.records("seed")}
     assert {x.id for x in journal.records("rows")} <= seed
-    assert notes(journal)["rounds"][-1]["rows"] == 16 + 8
+    assert notes(journal)["rounds"][-1]["rows"] == 4 + 8
 
 
 def test_real_rows_are_the_task_s_and_none_of_the_seed_s():
@@ -148,7 +145,7 @@ def test_real_rows_are_the_task_s_and_none_of_the_seed_s():
 
 
 def test_llm2llm_as_a_policy_trains_on_its_seed_whatever_the_preset_says():
-    assert notes(gym()["llm2llm"])["rounds"][0]["rows"] == 16
+    assert notes(gym()["llm2llm"])["rounds"][0]["rows"] == 4
     assert dataenvgym.ARMS["llm2llm"].changes["start_from_seed"]
 
 
