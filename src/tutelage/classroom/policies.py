@@ -43,6 +43,7 @@ def _unlike(
     """`wanted` of the pool, then `last`, as no earlier order of the plan shows them while there is another way.
 
     The same prompt twice in a plan would bring the same reply twice: noise depends on the prompt, and equal requests are asked once."""
+    shown: tuple[Solution, ...] = ()
     for _ in range(DRAWS):
         shown = (*rng.sample(list(pool), k=min(wanted, len(pool))), *last)
         if tuple(x.id for x in shown) not in taken:
