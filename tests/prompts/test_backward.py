@@ -6,6 +6,8 @@ import pytest
 
 from tutelage.prompts import backward
 from tutelage.prompts.backward import (
+    forward_part,
+    join_targets,
     options_dealt,
     parse_check,
     parse_inverse_question,
@@ -13,8 +15,11 @@ from tutelage.prompts.backward import (
     render_check,
     render_inverse_question,
     render_invert,
+    render_label,
 )
 from tutelage.prompts.dialects import BBH, DIALECTS, ENGLISH, FOLDS
+from tutelage.records import Problem
+from tutelage.verify.numeric import numeric
 
 
 def asked(dialect, **given):
@@ -119,3 +124,26 @@ def test_the_examples_can_be_read():
     assert parse_check(backward.example("backward.check")) is True
     assert parse_inverse_question(ENGLISH, backward.example("backward.question", 3)) is not None
     assert backward.example(serial=1) != backward.example(serial=2)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda d: d.name)
+def test_of_a_joined_target_the_forward_part_is_read_back(dialect):
+    forward = "6 x 8 = 48 . 48 - 20 = 28 . <ans>28</ans>"
+    whole = join_targets(dialect, forward=forward, question="How many trays ?", backward="28 + 20 = 48 . <ans>6</ans>")
+    assert forward_part(dialect, whole) == forward
+    assert forward_part(dialect, forward) == forward, "a reply that goes no further is the forward part"
+
+
+def test_the_answer_of_the_inverse_question_is_not_taken_for_the_answer():
+    problem = Problem(text="How many rolls are left?", answer="28")
+    whole = join_targets(ENGLISH, forward="48 - 20.\n<ans>28</ans>", question="How many trays?", backward="<ans>6</ans>")
+    assert numeric(problem, whole).extracted == "6"
+    assert numeric(problem, forward_part(ENGLISH, whole.replace("\n", "\r\n"))).right
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda d: d.name)
+def test_the_bare_answer_is_asked_for_in_words_of_its_own(dialect):
+    asked = render_label(dialect, description="d", answer_format="f", question="q ?").text
+    plain = dialect.plain.format(description="d", answer_format="f", question="q ?")
+    assert "q ?" in asked
+    assert asked != plain

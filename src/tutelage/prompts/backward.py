@@ -30,6 +30,11 @@ class Form:
     """Ask a student for the inverse question. Fields: description, question."""
     solve: str
     """Ask a student for the solution of an inverse question. Fields: description, answer_format, question."""
+    label: str
+    """Ask a student for the answer without its steps. Fields: description, answer_format, question."""
+    joined: str
+    """All three as one target. What stands between `forward` and `question` is where the forward part ends. Fields: forward, question,
+    backward."""
 
 
 _DEMONSTRATIONS = """\
@@ -99,6 +104,8 @@ _ENGLISH = Form(
         "{description}\n\nInverse question:\n{question}\n\n"
         "Think step by step from what is known back to what is asked, then give {answer_format}."
     ),
+    label="{description}\n\nQuestion:\n{question}\n\nGive {answer_format} at once, without steps.",
+    joined="{forward}\n\nInverse question:\n{question}\n\nSolution of the inverse question:\n{backward}",
 )
 
 _FOLDS = Form(
@@ -108,6 +115,8 @@ _FOLDS = Form(
     reply=r"^[ \t]*+(?:Q : )?(?P<question>[^\n]*?\?)[ \t]*$",
     invert="Q : {question}\nnew :",
     solve="Q : {question}\nA :",
+    label="Q : {question}\nterse :",
+    joined="{forward}\n{question}\n{backward}",
 )
 
 _BBH = Form(
@@ -117,6 +126,8 @@ _BBH = Form(
     reply=r"(?s)\A(?:Inverse\s*)?(?:Q: )?(?P<question>(?:(?!\n\n|\nA:|\nQ: ).)+)",
     invert="Q: {question}\nInverse",
     solve="Q: {question}\nA:",
+    label="Q: {question}\nAnswer:",
+    joined="{forward}\n\nInverse: {question}\nA: {backward}",
 )
 
 _FORMS = {"folds": _FOLDS, "bbh": _BBH}
@@ -150,6 +161,23 @@ def render_backward(dialect: Dialect, *, description: str, answer_format: str, q
     """What the student is trained under to solve the inverse question."""
     text = _form(dialect).solve.format(description=description, answer_format=answer_format, question=question)
     return Prompt.user(text, kind="solve.backward")
+
+
+def render_label(dialect: Dialect, *, description: str, answer_format: str, question: str) -> Prompt:
+    """What a student is trained under to give the bare answer (the label loss of Distilling Step-by-Step)."""
+    text = _form(dialect).label.format(description=description, answer_format=answer_format, question=question)
+    return Prompt.user(text, kind="solve.label")
+
+
+def join_targets(dialect: Dialect, *, forward: str, question: str, backward: str) -> str:
+    """A rationale, the inverse question and its rationale as one text."""
+    return _form(dialect).joined.format(forward=forward, question=question, backward=backward)
+
+
+def forward_part(dialect: Dialect, text: str) -> str:
+    """Of a reply of a student trained on joined targets the part that answers the question: the inverse has an answer of its own."""
+    mark = _form(dialect).joined.removeprefix("{forward}").partition("{question}")[0]
+    return text.replace("\r\n", "\n").partition(mark)[0]
 
 
 _CHECK = """\

@@ -13,20 +13,26 @@ arXiv 2411.19865.
 
 A task whose world can turn its own questions round (folds) does steps 2 and 4 itself, and the teacher is not asked: the bundled teacher was
 raised on solving and drafting alone. Q_b is then a well-formed question of that world, and its right answer is known.
+
+Every arm but the untouched one learns the questions whose tuples passed step 4 and takes equally many optimiser steps, except that the arm
+skd_tokens takes as many more as its tokens allow. What the baselines add stands beside those questions.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tutelage import steps
+from tutelage import rounds, steps
 from tutelage.card import Arm, Card, Claim, Contrast, Experiment
 from tutelage.generate.inverses import draft_inverses, judge_inverses
+from tutelage.generate.solutions import solve
 from tutelage.lab import Lab, Role
 from tutelage.objectives import cross_entropy
-from tutelage.prompts.backward import render_backward, render_invert
+from tutelage.prompts.backward import forward_part, join_targets, render_backward, render_invert, render_label
 from tutelage.records import Example, Origin, Problem, Solution
 from tutelage.train import FitSettings, Fixed, Lora
 from tutelage.train.tied import Tied
@@ -68,9 +74,16 @@ CARD = Card(
         "The options of an inverse question are dealt anew, so that its answer does not keep its letter.",
         "Where the world turns its questions round itself (folds), steps 2 and 4 cost no teacher call and the check is exact.",
         "The teacher draws up to `tries` rationales per question and the first right one is kept; the paper draws one.",
+        "All arms take equally many optimiser steps, as many as `epochs` passes over the questions asked; the paper fixes epochs.",
+        "The baselines learn the questions of the kept tuples, so that arms differ by what is learned of them; the paper's learn all "
+        "questions with a right rationale.",
+        "A second rationale is drawn in as many calls as the inverse questions cost (answer_augmentation; skd_calls keeps all of them).",
+        "New questions are drafted by the teacher, at most as many per skill as there are tuples.",
         "The demonstrations in the prompts are general ones; the paper writes four (eight for the check) per data set.",
-        "Distilling Step-by-Step and rephrasing are not among the arms.",
+        "Distilling Step-by-Step weighs both of its losses equally and gets the plain prompt in the test.",
+        "Rephrasing, and task prefixes in place of instructions, are not among the arms.",
     ),
+    version=2,
     demo_arms=("untouched", "skd", "revthink", "question_augmentation", "shuffled"),
 )  # fmt: skip
 
@@ -88,10 +101,11 @@ class Settings:
     tell_answer: bool = True
     """Whether step 2 shows the teacher the right answer: yes in the released script, no in the paper's equation."""
     sft: FitSettings = FitSettings(  # noqa: RUF009
-        lr=5e-6, batch=16, epochs=10, weight_decay=0.001, precision="bf16", lora=Lora(rank=32, alpha=32.0, dropout=0.05)
-    )
+        lr=5e-6, batch=16, epochs=10, weight_decay=0.001, precision="bf16",
+        lora=Lora(rank=32, alpha=32.0, dropout=0.05, targets=("q_proj", "v_proj")),
+    )  # fmt: skip
     """Rank, epochs (3 for the mathematical sets) and learning rate (Mistral; 2e-4 for Gemma) from Sec. 4, the rest from the released
-    script; a window of 16 tuples."""
+    script, which adapts queries and values alone; a window of 16 tuples. The epochs set the number of steps of every arm."""
     question_tokens: int = 1024
     """Longest reply to a question prompt; ours."""
     inverse_tokens: int = 512
@@ -101,16 +115,18 @@ class Settings:
     shots: tuple[int, ...] = (0, 3)
     """Numbers of demonstrations in evaluation; zero in the paper."""
 
-    mappings: tuple[Literal["forward", "question", "backward"], ...] = ("forward", "question", "backward")
-    """What the student learns (ablation of the paper)."""
+    mappings: tuple[Literal["forward", "question", "backward", "label"], ...] = ("forward", "question", "backward")
+    """What the student learns of each tuple (ablation of the paper); `label`, the bare answer, is Distilling Step-by-Step's."""
     together: Literal["tied", "rows", "one_target"] = "tied"
     """The mappings of one tuple in one step, as rows of their own, or as one long target (ablations of the paper)."""
     check: bool = True
     """Step 4."""
     more: Literal["nothing", "answers", "questions"] = "nothing"
-    """What the baselines of the paper add to the forward data: a second right rationale, or new questions."""
+    """What the baselines of the paper add: further right rationales of the same questions, or new questions."""
+    answers: int = 2
+    """Right rationales per question under `more=answers`, at most."""
     equal_tokens: bool = False
-    """As many passes more as the inverse texts would have cost."""
+    """As many steps more as the inverse texts would have cost."""
     shuffle: bool = False
     """Control: inverse questions and backward rationales dealt out anew within a skill, so that they fit nothing."""
     teach: bool = True
@@ -125,15 +141,21 @@ LAPTOP: dict[str, Any] = dict(
 
 TOY: dict[str, Any] = LAPTOP | dict(examples=6, tries=4, sft=FitSettings(lr=1e-3, batch=8, epochs=1), shots=(0,))
 
+ALL = ("forward", "question", "backward")
 _FORWARD: dict[str, Any] = {"mappings": ("forward",)}
 
 ARMS: dict[str, Arm] = {
     "untouched": Arm(summary="the student as it is", changes={"teach": False}, needs={"student": ("generate",)}),
     "skd": Arm(summary="forward rationales only (symbolic distillation)", changes=_FORWARD),
     "skd_tokens": Arm(summary="forward only, as many tokens as RevThink", changes={**_FORWARD, "equal_tokens": True}),
+    "skd_calls": Arm(
+        summary="forward only, every right rationale of as many calls", changes={**_FORWARD, "more": "answers", "answers": 99}
+    ),
+    "step_by_step": Arm(summary="forward and the bare answer (Distilling Step-by-Step)", changes={"mappings": ("forward", "label")}),
     "answer_augmentation": Arm(summary="forward only, two right rationales per question", changes={**_FORWARD, "more": "answers"}),
-    "question_augmentation": Arm(summary="forward only, twice the questions", changes={**_FORWARD, "more": "questions"}),
+    "question_augmentation": Arm(summary="forward only, as many new questions as inverse ones", changes={**_FORWARD, "more": "questions"}),
     "revthink": Arm(summary="forward, inverse question and backward together"),
+    "with_answers": Arm(summary="RevThink and a second right rationale per question", changes={"more": "answers"}),
     "with_questions": Arm(summary="forward and inverse question", changes={"mappings": ("forward", "question")}),
     "backward_only": Arm(summary="inverse question to backward rationale only", changes={"mappings": ("backward",)}),
     "one_target": Arm(summary="all three written one after another", changes={"together": "one_target"}),
@@ -156,14 +178,13 @@ REPRODUCE = Experiment(
         Contrast(claim="It does so at an equal number of training tokens.", better="revthink", worse="skd_tokens"),
         Contrast(claim="Backward reasoning alone teaches less than the three together.", better="revthink", worse="backward_only"),
         Contrast(
-            claim="It teaches more than as many new questions, solved forwards.", better="revthink", worse="question_augmentation",
-            published="+6.67 points (Table 1, Mistral-7B)",
+            claim="It teaches more than a second right rationale per question, drawn in as many calls.", better="revthink",
+            worse="answer_augmentation", published="+5.74 points (Table 1, Mistral-7B)",
         ),
     ),
-    also=("untouched", "answer_augmentation", "unfiltered"),
+    also=("untouched",),
     shrunk="One size of training set (60 questions per skill) instead of three. The world turns the questions round and checks them: "
-    "inverse questions are well-formed forward questions of the same skill here, so that the contrast with new questions asks what the "
-    "inverse adds.",
+    "inverse questions are well-formed forward questions of the same skill here.",
     full="tutelage run revthink --preset paper --task gsm8k --teacher openai:MODEL@URL --student hf:MODEL --seeds 5",
 )  # fmt: skip
 
@@ -173,29 +194,28 @@ def run(lab: Lab, s: Settings) -> Role:
 
     if teacher is not None:
         questions = steps.training_questions(
-            lab, teacher, "questions", wanted=s.examples * (2 if s.more == "questions" else 1),
-            temperature=s.question_temperature, max_tokens=s.question_tokens,
-        )  # fmt: skip
+            lab, teacher, "questions", wanted=s.examples, temperature=s.question_temperature, max_tokens=s.question_tokens
+        )
         forward = _solved(lab, s, teacher, questions, "forward", keep="right")
-        bundles = _forward_bundles(s, student, forward)
+        first = {x.problem.id: x for x in reversed(forward)}
+        solved = [first[p.id] for p in questions if p.id in first]
+        inverses = _turned_round(lab, s, teacher, solved)
+        backward = _answered_backward(lab, s, teacher, solved, inverses)
+        tuples = [(x, inverses[x.problem.id], backward[x.problem.id]) for x in solved if x.problem.id in backward]
+        if not tuples:
+            lab.refuse("no inverse question was answered consistently", got=f"kept 0 of {len(solved)}", fix="a stronger teacher")
 
-        if s.mappings != ("forward",) or s.equal_tokens:
-            first = {x.problem.id: x for x in reversed(forward)}
-            solved = [first[p.id] for p in questions if p.id in first]
-            inverses = _turned_round(lab, s, teacher, solved)
-            backward = _answered_backward(lab, s, teacher, solved, inverses)
-            tuples = [(x, inverses[x.problem.id], backward[x.problem.id]) for x in solved if x.problem.id in backward]
-            if not tuples:
-                lab.refuse("no inverse question was answered consistently", got=f"kept 0 of {len(solved)}", fix="a stronger teacher")
-            views = _bundles(lab, s, student, _dealt(lab, tuples) if s.shuffle else tuples)
-            if s.equal_tokens:
-                s = replace(s, sft=replace(s.sft, epochs=max(1, round(s.sft.epochs * _characters(views) / max(1, _characters(bundles))))))
-            else:
-                bundles = views
+        bundles = _bundles(lab, s, student, _dealt(lab, tuples) if s.shuffle else tuples)
+        updates = max(1, math.ceil(len(questions) / s.sft.batch) * s.sft.epochs)
+        if s.equal_tokens:
+            updates = round(updates * _characters(_bundles(lab, replace(s, mappings=ALL), student, tuples)) / max(1, _characters(bundles)))
+        if s.more != "nothing":
+            more = _further(lab, s, teacher, forward, tuples) if s.more == "answers" else _new_questions(lab, s, teacher, questions, tuples)
+            bundles += [[_example("forward", student.wording.plain(x.problem), x.text, x)] for x in more]
+        student = _teach(lab, s, student, bundles, max(1, updates))
 
-        student = _teach(lab, s, student, bundles)
-
-    lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)
+    read = None if s.together != "one_target" else lambda text: forward_part(lab.student.wording.dialect, text)
+    lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens, read=read)
     return student
 
 
@@ -252,6 +272,44 @@ def _answered_backward(lab: Lab, s: Settings, teacher: Role, solved: list[Soluti
     return {of[x.problem.id].id: x for x in mine}
 
 
+def _further(lab: Lab, s: Settings, teacher: Role, forward: list[Solution], tuples: Sequence[Tuple]) -> list[Solution]:
+    """Baseline: other right rationales of the same questions, out of as many draws more as the inverse questions cost calls."""
+    problems = [x.problem for x, _, _ in tuples]
+    drawn = solve(
+        teacher, problems, render=teacher.wording.plain, verify=lab.task.verify, model_id=teacher.id, step="further",
+        sampling=lab.sampling("further", max_tokens=s.rationale_tokens, temperature=s.temperature,
+                              n=s.tries + (0 if lab.task.invert is not None else 2), stop=teacher.wording.dialect.solution_stop),
+    )  # fmt: skip
+    seen = {(x.problem.id, x.text) for x, _, _ in tuples}
+    held, dropped, kept = Counter(p.id for p in problems), Counter[str](), []
+    candidates = [x for x in forward if x.problem.id in held and (x.problem.id, x.text) not in seen] + drawn
+    for x in candidates:
+        if not rounds.is_right(lab, x):
+            dropped["not right"] += 1
+        elif (x.problem.id, x.text) in seen:
+            dropped["same text again"] += 1
+        elif held[x.problem.id] >= s.answers:
+            dropped["more than needed"] += 1
+        else:
+            seen.add((x.problem.id, x.text))
+            held[x.problem.id] += 1
+            kept.append(x)
+    lab.tally("further", asked=len(candidates), parsed=sum(x.answer is not None for x in candidates), kept=len(kept), dropped=dropped)
+    return lab.keep("further", kept)
+
+
+def _new_questions(lab: Lab, s: Settings, teacher: Role, questions: list[Problem], tuples: Sequence[Tuple]) -> list[Solution]:
+    """Baseline: new questions from the teacher with a right rationale each, per skill at most as many as there are tuples."""
+    drafted = steps.draft_questions(
+        lab, teacher, "new_questions", wanted=s.examples, temperature=s.question_temperature, max_tokens=s.question_tokens
+    ).problems
+    known = {p.text for p in questions}
+    found = _solved(lab, s, teacher, [p for p in drafted if p.text not in known], "new", keep="right")
+    first = list({x.problem.id: x for x in reversed(found)}.values())[::-1]
+    room = Counter(x.problem.skill for x, _, _ in tuples)
+    return [x for skill, n in room.items() for x in [x for x in first if x.problem.skill == skill][:n]]
+
+
 Tuple = tuple[Solution, Problem, Solution]
 
 
@@ -280,20 +338,19 @@ def _bundles(lab: Lab, s: Settings, student: Role, tuples: Sequence[Tuple]) -> l
                 ),
                 backward.text,
             ),
+            "label": (
+                render_label(
+                    wording.dialect, description=wording.description, answer_format=wording.answer_format, question=forward.problem.text
+                ),
+                lab.task.answer_only(forward.problem.answer or ""),
+            ),
         }
         chosen = {name: views[name] for name in s.mappings}
         if s.together == "one_target":
-            chosen = {"forward": (views["forward"][0], "\n".join(text for _, text in chosen.values()))}
+            whole = join_targets(wording.dialect, forward=forward.text, question=inverse.text, backward=backward.text)
+            chosen = {"forward": (views["forward"][0], whole)}
         bundles.append([_example(name, prompt, text, forward, backward) for name, (prompt, text) in chosen.items()])
     return bundles
-
-
-def _forward_bundles(s: Settings, student: Role, forward: list[Solution]) -> list[list[Example]]:
-    held: dict[str, list[Solution]] = {}
-    for x in forward:
-        held.setdefault(x.problem.id, []).append(x)
-    wanted = 2 if s.more == "answers" else 1
-    return [[_example("forward", student.wording.plain(x.problem), x.text, x)] for mine in held.values() for x in mine[:wanted]]
 
 
 def _example(mapping: str, prompt: Any, text: str, *sources: Solution) -> Example:
@@ -306,12 +363,14 @@ def _characters(bundles: list[list[Example]]) -> int:
     return sum(len(e.prompt.text) + len(e.completion) for b in bundles for e in b)
 
 
-def _teach(lab: Lab, s: Settings, student: Role, bundles: list[list[Example]]) -> Role:
-    """As many updates per epoch as there are windows of `batch` questions, however their views are laid out."""
+def _teach(lab: Lab, s: Settings, student: Role, bundles: list[list[Example]], updates: int) -> Role:
+    """`updates` windows of `batch` questions, however their views are laid out."""
     lab.rng("examples").shuffle(bundles)
     examples = lab.keep("examples", [e for b in bundles for e in b])
-    lab.note("training_characters", _characters(bundles) * s.sft.epochs)
+    per_pass = math.ceil(len(bundles) / s.sft.batch)
+    lab.note("training_characters", round(_characters(bundles) * updates / max(1, per_pass)))
+    settings = replace(s.sft, epochs=updates, steps=updates)  # a pass is at least one update
     if s.together == "rows":
-        wide = replace(s.sft, batch=s.sft.batch * len(s.mappings))
+        wide = replace(settings, batch=s.sft.batch * len(s.mappings))
         return lab.fit("student", student, Fixed(examples), cross_entropy(per="sequence"), settings=wide, step="teach")
-    return lab.fit("student", student, Tied(bundles), cross_entropy(per="sequence"), settings=s.sft, step="teach")
+    return lab.fit("student", student, Tied(bundles), cross_entropy(per="sequence"), settings=settings, step="teach")
