@@ -158,7 +158,7 @@ LAPTOP: dict[str, Any] = dict(
 )  # fmt: skip
 
 TOY: dict[str, Any] = LAPTOP | dict(
-    questions=8, draws=4, per_question=2, candidates=2, kept=1, seeded=4, taught=4, best_of=2, validation=3,
+    questions=8, draws=4, per_question=2, candidates=2, kept=1, seeded=4, taught=2, best_of=2, validation=2, critique_tokens=40,
     seeding=FitSettings(lr=5e-3, batch=8, epochs=8), learn=FitSettings(lr=1e-3, batch=8, epochs=1),
     joint=FitSettings(lr=1e-3, batch=4, epochs=1), scalar=FitSettings(lr=1e-3, batch=4, epochs=1, head="class", classes=1),
     sft=FitSettings(lr=1e-3, batch=8, epochs=1), shots=(0,),
@@ -232,20 +232,24 @@ def run(lab: Lab, s: Settings) -> Role:
 
     if teacher is not None:
         judged, seeds, further = _questions(lab, s, teacher)
-
         responses = _responses(lab, s, student, judged, "responses", n=s.draws)
         pairs = _pairs(lab, s, teacher, responses)
 
         critic = _raised(lab, s, teacher, _responses(lab, s, student, seeds, "seeds", n=s.draws)) if s.seeded else teacher
         reward, rater = _reward_model(lab, s, critic, pairs)
 
-        _note_accuracy(lab, s, student, critic, rater)
-        if choose.carries_solutions(lab.task.validation):
+        validation = [p for mine in by_skill(lab.task.validation).values() for p in mine[: s.validation]]
+        held = _responses(lab, s, student, validation, "validation", n=s.draws)
+        given = choose.carries_solutions(lab.task.validation)
+        drawn = [] if given else _responses(lab, s, student, further, "best of n", n=s.best_of)
+        rewarded = _rewarded(critic, rater, [*held, *drawn])  # one call is cheaper than two
+        _note_accuracy(lab, rewarded[: len(held)])
+        if given:
             if rater is not None:
                 lab.evaluate_reward("reward model", reward, rater.rate)
             return reward
 
-        student = steps.teach(lab, student, _chosen(lab, s, student, critic, rater, further), settings=s.sft)
+        student = steps.teach(lab, student, _chosen(lab, rewarded[len(held) :]), settings=s.sft)
 
     lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)
     return student
@@ -254,9 +258,8 @@ def run(lab: Lab, s: Settings) -> Role:
 def _questions(lab: Lab, s: Settings, teacher: Role) -> list[list[Problem]]:
     """Questions for pairs, for raising a critic, and for the best of n; where there are too few, in the same proportion."""
     wanted = (s.questions, s.seeded, s.taught)
-    drawn = steps.training_questions(
-        lab, teacher, "questions", wanted=sum(wanted), temperature=s.question_temperature, max_tokens=s.question_tokens
-    )
+    drawn = steps.training_questions(lab, teacher, "questions", wanted=sum(wanted), temperature=s.question_temperature,
+                                     max_tokens=s.question_tokens)  # fmt: skip
     parts = [choose.in_proportion(mine, wanted) for mine in by_skill(drawn).values()]
     return [[p for part in parts for p in part[i]] for i in range(len(wanted))]
 
@@ -374,28 +377,25 @@ def _example(critic: Role, pair: Pair, reply: str, text: str) -> Example:
     return Example(prompt=prompt, completion=text, origin=Origin(step="critiques", parents=(pair.id,), model=critic.id))
 
 
-def _rewarded(critic: Role, rater: Rates | None, responses: list[Marked]) -> list[list[Rewarded]]:
-    """By question. Without a reward nothing is better than what came first."""
-    values: list[float | None] = [None] * len(responses)
-    if rater is not None:
-        values = rater.rate([critic.wording.plain(x.problem) for x, _ in responses], [x.text for x, _ in responses])
-    return choose.by_question([(x, right, value) for (x, right), value in zip(responses, values, strict=True)])
+def _rewarded(critic: Role, rater: Rates | None, responses: list[Marked]) -> list[Rewarded]:
+    """In order. Without a reward nothing is better than what came first."""
+    prompts, texts = [critic.wording.plain(x.problem) for x, _ in responses], [x.text for x, _ in responses]
+    values = [None] * len(responses) if rater is None else rater.rate(prompts, texts)
+    return [(x, right, value) for (x, right), value in zip(responses, values, strict=True)]
 
 
-def _note_accuracy(lab: Lab, s: Settings, student: Role, critic: Role, rater: Rates | None) -> None:
+def _note_accuracy(lab: Lab, rewarded: list[Rewarded]) -> None:
     """What the reward is worth on validation questions, which nothing here was trained on or chosen by."""
-    problems = [p for mine in by_skill(lab.task.validation).values() for p in mine[: s.validation]]
-    groups = _rewarded(critic, rater, _responses(lab, s, student, problems, "validation", n=s.draws))
-    count = max(1, len(groups))
+    groups = choose.by_question(rewarded)
+    count, any_right = max(1, len(groups)), sum(any(right for _, right, _ in g) for g in groups)
     lab.note("pair accuracy", pair_accuracy([[(right, value) for _, right, value in g] for g in groups]))
     lab.note("best of n", sum(choose.best_rewarded(g)[1] for g in groups) / count)
-    lab.note("validation", {"questions": len(groups), "any of n": sum(any(right for _, right, _ in g) for g in groups) / count})
+    lab.note("validation", {"questions": len(groups), "any of n": any_right / count})
 
 
-def _chosen(lab: Lab, s: Settings, student: Role, critic: Role, rater: Rates | None, further: list[Problem]) -> list[Solution]:
+def _chosen(lab: Lab, rewarded: list[Rewarded]) -> list[Solution]:
     """Step 7's data."""
-    groups = _rewarded(critic, rater, _responses(lab, s, student, further, "best of n", n=s.best_of))
-    drawn = sum(map(len, groups))
-    dropped = {"lower reward": drawn - len(groups)} if drawn > len(groups) else {}
-    lab.tally("chosen", asked=drawn, parsed=drawn, kept=len(groups), dropped=dropped)
+    groups = choose.by_question(rewarded)
+    dropped = {"lower reward": len(rewarded) - len(groups)} if len(rewarded) > len(groups) else {}
+    lab.tally("chosen", asked=len(rewarded), parsed=len(rewarded), kept=len(groups), dropped=dropped)
     return lab.keep("chosen", [choose.best_rewarded(g)[0] for g in groups])
