@@ -11,10 +11,11 @@ BLOCK = 512
 
 
 def most_alike(problems: Sequence[Problem], pool: Sequence[Problem], *, wanted: int, farthest: bool = False) -> dict[str, list[Problem]]:
-    """For each problem, by id, the `wanted` ones of its skill in the pool whose words are most like its own (least, with `farthest`).
+    """For each problem, by id, the `wanted` ones of its skill in the pool whose words are most like its own.
 
-    Likeness is the cosine of word counts, rare words weighing more (inverse document frequency over the pool). The question itself is
-    never chosen. Ties keep the order of the pool.
+    With `farthest` the least like ones, of other skills where the pool has any: problems of one skill follow one rule, however unlike
+    their words are. Likeness is the cosine of word counts, rare words weighing more (inverse document frequency over the pool). The
+    question itself is never chosen. Ties keep the order of the pool.
     """
     import numpy as np  # with scipy, not at the top: listing recipes must not pay for them
     from scipy.sparse import csr_matrix
@@ -23,7 +24,8 @@ def most_alike(problems: Sequence[Problem], pool: Sequence[Problem], *, wanted: 
 
     chosen: dict[str, list[Problem]] = {}
     for skill in dict.fromkeys(p.skill for p in problems):
-        mine, others = [p for p in problems if p.skill == skill], [p for p in pool if p.skill == skill]
+        mine = [p for p in problems if p.skill == skill]
+        others = [p for p in pool if (p.skill != skill) == farthest] or [p for p in pool if farthest and p.skill == skill]
         if not others:
             chosen |= {p.id: [] for p in mine}
             continue
