@@ -56,6 +56,7 @@ def rewritten_sets(
             most_per_call=MOST_PER_CALL,
             step=f"rewrite {name}.{turn}",
             ask=rounds.practice_prompt(teacher),
+            so_far=len(held),  # a set that cannot be rewritten stays as it is
         ).solutions
         if len(written) == len(held):
             found.append(tuple(written))
