@@ -289,17 +289,13 @@ def _further_rows(lab: Lab, seed: Sequence[Solution]) -> list[Solution]:
     """The task's labelled rows that are not among the seed: those with a worked solution where there are any, else bare answers."""
     known = {x.problem.id for x in seed}
     rows = [p for p in (*lab.task.seed, *lab.task.train) if p.answer is not None and p.id not in known]
-    worked = [p for p in rows if _shipped(p)]
+    worked = [p for p in rows if lab.task.worked(p) is not None]
     lab.note("real_rows", {"there_are": len(rows), "with_worked_solution": len(worked)})
     if not rows:
         lab.refuse("the task has no labelled row beyond the seed", got=f"{len(known)} in the seed", fix="a smaller seed (--set seeds=N)")
     origin = Origin(step="real_rows")
-    texts = [_shipped(p) or lab.task.answer_only(p.answer or "") for p in worked or rows]
+    texts = [lab.task.worked(p) or lab.task.answer_only(p.answer or "") for p in worked or rows]
     return [Solution(problem=p, text=text, answer=p.answer, origin=origin) for p, text in zip(worked or rows, texts, strict=True)]
-
-
-def _shipped(problem: Problem) -> str:
-    return str(problem.context.get("rationale") or problem.context.get("solution") or "")
 
 
 def _shuffler(lab: Lab) -> Any:
