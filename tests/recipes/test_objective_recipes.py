@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from tutelage.capabilities import Completion, Sampling
+from tutelage.experiments.request import parse_value, resolve_settings
 from tutelage.prompts.dialects import ENGLISH
 from tutelage.prompts.wording import Wording
-from tutelage.recipes import kdrl, sayself, semantic_revision, thinktuning
+from tutelage.recipes import kdrl, load_recipe, sayself, semantic_revision, thinktuning
 from tutelage.recipes.kdrl import Settings, _objective
 from tutelage.records import Problem, Solution
 from tutelage.tasks.folds import verify
+from tutelage.train import Lora
 
 
 def kdrl_arm(name):
@@ -177,3 +179,38 @@ def test_the_course_of_a_fit_is_told_in_numbers():
     notes.clear()
     thinktuning._note_course(SimpleNamespace(told=lambda model: {}, note=notes.__setitem__), None)
     assert notes == {}
+
+
+class Asked(Exception):
+    """Who is asked to write the questions."""
+
+
+class Writer:
+    def __init__(self, name):
+        self.name = name
+
+    @property
+    def wording(self):
+        raise Asked(self.name)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arms"),
+    [(kdrl, ("kdrl", "grpo", "kd_rkl", "own_teacher", "sft")), (thinktuning, ("thinktuning", "grpo", "own_teacher", "rejection", "dealt"))],
+)
+def test_arms_that_are_compared_learn_from_questions_of_one_writer(recipe, arms):
+    roles = {name: Writer(name) for name in ("teacher", "student")}
+    lab = SimpleNamespace(**roles, roles=roles, task=SimpleNamespace(train=(), seed=(), name="", description=""))
+    for arm in arms:
+        with pytest.raises(Asked, match="teacher"):
+            recipe.run(lab, replace(recipe.Settings(), **recipe.ARMS[arm].changes))
+    alone = SimpleNamespace(student=roles["student"], roles={"student": roles["student"]}, task=lab.task)
+    with pytest.raises(Asked, match="student"):
+        recipe.run(alone, replace(recipe.Settings(), **recipe.ARMS["grpo"].changes))
+
+
+def test_the_papers_adapter_of_sayself_can_be_set_as_its_card_says():
+    named = next(d for d in sayself.CARD.deviations if "sft.lora=" in d)
+    value = parse_value(named.partition("sft.lora=")[2].partition("'")[0])
+    settings = resolve_settings(load_recipe("sayself"), "paper", {"sft.lora": value})
+    assert settings.sft.lora == Lora(rank=64, alpha=16, dropout=0.1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +14,10 @@ from checkpoints import tiny_checkpoint, tiny_tokenizer
 from tutelage.engine.loading import open_model
 from tutelage.errors import SettingsError
 from tutelage.objectives import cross_entropy, jensen_shannon, reverse_kl, sparse
-from tutelage.train import FitSettings, Fixed, Teacher, TopK
+from tutelage.train import FitSettings, Fixed, Sampled, Teacher, TopK
 from tutelage.train.loop import fit
 from tutelage.train.vocabulary import shared_vocabulary
-from windows import examples, gradient, off, ref
+from windows import examples, gradient, off, opened_site, ref
 
 
 def padded(folder: Path, out: Path, width: int) -> Path:
@@ -71,6 +73,22 @@ def test_special_tokens_of_one_side_are_left_out_and_counted() -> None:
     assert shared.ids is None
     turned = shared_vocabulary(other, one)
     assert turned.foreign == {len(one), len(one) + 1}
+
+
+@pytest.mark.parametrize("targets", [Teacher, Sampled, lambda r: TopK(r, 4)], ids=["teacher", "sampled", "top k"])
+def test_unequal_ends_of_text_are_refused_before_the_first_step(student: Path, teacher: Path, tmp_path: Path, targets: Any) -> None:
+    """A base model beside its instructed sibling: one vocabulary, two ends."""
+    shutil.copytree(teacher, tmp_path / "instructed")
+    tokenizer = open_model(teacher).rendering.tokenizer
+    tokenizer.eos_token = "<s>"
+    tokenizer.save_pretrained(tmp_path / "instructed")
+    site = opened_site(student, FitSettings(lr=1e-3))
+    targets(ref(teacher)).open(site)
+    with pytest.raises(SettingsError, match="end a text with different tokens") as refused:
+        targets(ref(tmp_path / "instructed")).open(site)
+    assert "'</s>'" in str(refused.value)
+    assert "'<s>'" in str(refused.value)
+    assert "eos_token" in str(refused.value)
 
 
 def test_unequal_tokenizers_are_refused_with_the_way_out(student: Path, tmp_path: Path) -> None:

@@ -80,7 +80,11 @@ CARD = Card(
     deviations=(
         "The paper's text was not at hand: objective, masks and constants are from two second-hand accounts that agree, the rest is ours.",
         "top_k is the divergence over the teacher's likeliest tokens and a tail bucket; the paper takes the student's likeliest.",
-        "R is not clipped: models whose tokens differ are refused before the first step, so no position can explode for that reason.",
+        "R is not clipped. Models whose ordinary tokens or whose ends of text differ are refused before the first step; where the student "
+        "writes a special token that the teacher lacks, the fit stops and names it, instead of masking it and logging a rate.",
+        "Where a task brings no training questions, the run's teacher drafts them for all arms, those that learn without it included.",
+        "The policy's log-probabilities are those of the training pass while a batch is used once, at the rollouts' temperature; R is "
+        "always untempered.",
         "Annealing is given as multiples of beta and a share of the steps (2.5 to 0.5 times, 80 of 280 steps in the paper).",
         "Out-of-domain length is not tested; pass@k and mean length are noted on validation questions.",
         "Reward shaping adds beta times the mean of R over a rollout's tokens; its form is not known to us from the paper.",
@@ -98,7 +102,7 @@ class Settings:
     group: int = 8
     """G; ours."""
     temperature: float = 1.0
-    """Of the rollouts; ours. The log-probabilities of both models are untempered, so another value biases R."""
+    """Of the rollouts; ours. The reward is charged at this temperature; R compares both models at 1, so another value biases it."""
     beta: float = 2e-3
     """Weight of the imitation (recalled)."""
     anneal: tuple[float, float] = (2.5, 0.5)
@@ -208,8 +212,9 @@ def run(lab: Lab, s: Settings) -> Role:
     taught_by = student if s.own_teacher else lab.teacher if s.warm or (s.teach and s.imitate != "nothing") else None
 
     if s.teach or s.warm:
+        writer = lab.roles.get("teacher", student)  # of the run, not of the arm: arms that are compared learn from the same questions
         questions = steps.training_questions(
-            lab, taught_by or student, "questions", wanted=s.questions, temperature=s.question_temperature, max_tokens=s.question_tokens
+            lab, writer, "questions", wanted=s.questions, temperature=s.question_temperature, max_tokens=s.question_tokens
         )
         problems = [p for p in questions if p.answer is not None]
         if not problems:

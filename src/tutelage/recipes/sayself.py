@@ -83,7 +83,12 @@ CARD = Card(
         "Texts end by themselves; the script stops them behind the number. One that goes on behind it has stated none.",
         "Prompted models give the likeliest of the eleven numbers behind their answer, so that none is unreadable; the bundled pair, which "
         "cannot be asked, gets the cue alone.",
-        "The model of the last update is kept; the script keeps the one of the lowest validation error. No top-k.",
+        "The model of the last update is kept; the script keeps the one of the lowest validation error. No top-k: the script draws chains "
+        "and texts from the 50 likeliest tokens.",
+        "Texts drawn at a temperature are charged at that temperature, so that the update is that of the policy that wrote them.",
+        "Weights are tuned in full. The script trains an adapter of rank 64, alpha 16 and dropout 0.1, which its learning rate is for: "
+        "--set 'sft.lora={\"rank\": 64, \"alpha\": 16, \"dropout\": 0.1}', and rl.lora likewise.",
+        "Texts of stage 2 have the room of a chain and of what is stated behind it (512 + 128 tokens); the script's have 150.",
         "Whether reflections name the true reason is not judged.",
     ),
     demo_arms=("untouched", "no_rl", "sayself", "linear", "dealt"),
@@ -105,7 +110,7 @@ class Settings:
     ways: int = 5
     """Clusters that the teacher is shown at most, largest first; ours."""
     sft: FitSettings = FitSettings(lr=7e-5, batch=128, epochs=3, schedule="linear", warmup=0.03)  # noqa: RUF009
-    """Script; it trains an adapter of rank 64, which `--set sft.lora.rank=64` adds."""
+    """Script; it trains an adapter of rank 64, alpha 16 and dropout 0.1, which `--set 'sft.lora={...}'` adds with all three."""
     steps: int = 47
     """Updates of stage 2: 2 epochs of 3,000 examples at 128 (script)."""
     group: int = 4

@@ -68,6 +68,10 @@ CARD = Card(
         "Phrases are found by function words and punctuation instead of a tagger; products are taken over all classes, tile by tile.",
         "The replay buffer of the off-policy arm has a constant share of fresh texts; the paper's adapts.",
         "Accuracy of the answers is measured, not ROUGE-L.",
+        "Of the paper's baselines there are SFT on references (SeqKD where the teacher wrote them) and forward KL on the student's texts. "
+        "KD on the references' tokens, ImitKD, GKD (Jensen-Shannon), MiniLLM and DistiLLM are not arms; their divergences are "
+        "objectives of the library, for a recipe of one's own.",
+        "Teacher samples in place of mended texts are not an arm. The constant region is (0, 0.95), not the mean of the learned ones.",
     ),
     demo_arms=("untouched", "on_policy", "mended", "semantic_revision", "random_place"),
 )  # fmt: skip

@@ -66,8 +66,10 @@ CARD = Card(
         "Every batch is used for one update; the script takes four mini-batches of 32 from 128, and a dual clip that acts only there.",
         "Feedback that does not fit the response limit is not spliced; the script cuts it, which earns a reward of 0.",
         "The released constants end guidance after 8 of about 58 steps; the end is a setting, and `steady` never ends it.",
-        "Behaviour log-probabilities of a spliced rollout's own tokens are the sampler's; with one update per batch they are the student's "
-        "as they are recomputed in the script.",
+        "In fp32 and at temperature 1 the behaviour log-probabilities of a rollout's own tokens are the sampler's, elsewhere those of the "
+        "training pass at the rollouts' temperature, as they are recomputed in the script; with one update per batch both are the "
+        "student's.",
+        "Where a task brings no training questions, the run's teacher drafts them for all arms, those that learn without it included.",
         "Which kind of reflection is shown (self-conflict, critique, agreement, consultancy) is not counted, only that there is one.",
         "The paper's demonstrations with a signature sentence are not reproduced; the wording of the prompt and its examples are ours.",
     ),
@@ -201,8 +203,9 @@ def run(lab: Lab, s: Settings) -> Role:
     teacher = student if alone else lab.teacher if s.teach else None
 
     if s.teach and teacher is not None:
+        writer = lab.roles.get("teacher", student)  # of the run, not of the arm: arms that are compared learn from the same questions
         questions = steps.training_questions(
-            lab, teacher, "questions", wanted=s.questions, temperature=s.question_temperature, max_tokens=s.question_tokens
+            lab, writer, "questions", wanted=s.questions, temperature=s.question_temperature, max_tokens=s.question_tokens
         )
         problems = [p for p in questions if p.answer is not None]
         if not problems:

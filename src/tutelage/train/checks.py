@@ -9,6 +9,7 @@ from typing import Any
 from tutelage.errors import CapabilityError, DataError, SettingsError
 from tutelage.objectives.term import FROM_TARGETS, Objective, Term
 from tutelage.train.settings import FitSettings
+from tutelage.train.sources import Mixture, OnPolicy, Replay
 from tutelage.train.targets import Targets
 from tutelage.train.window import Group
 
@@ -28,6 +29,7 @@ _OF_ROLLOUTS = {
     "foreign": "foreign",
 }
 """Quantity to the fact of a row that it is made of."""
+_OF_POLICY = frozenset({"behaviour_log_probs", "sequence_advantages"})
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
@@ -45,6 +47,41 @@ def check_needs(objective: Objective, targets: Targets | None, settings: FitSett
             fitting = "head='class' with the number of classes" if foreign <= _OF_CLASS_HEAD else "head='lm'"
             names = ", ".join(t.name for t in objective.terms if foreign.intersection(t.takes))
             raise CapabilityError(f"objective takes what the {head} head does not give", got=names, fix=f"set {fitting}")
+
+
+def is_policy(term: Term) -> bool:
+    """Whether the term is a gradient of the policy that its rows were drawn from."""
+    return not _OF_POLICY.isdisjoint(term.takes)
+
+
+def check_drawing(objective: Objective, source: Any) -> None:
+    """Rollouts from another distribution than the policy gradient could be taken of."""
+    terms = [t.name for t in objective.terms if is_policy(t) and t.over in ("", "own", "edited")]
+    if not terms:
+        return
+    for rollouts, again in _rollouts_of(source, again=False):
+        if rollouts.top_p < 1.0 or rollouts.temperature == 0:
+            name, other = ("temperature", 0.0) if rollouts.temperature == 0 else ("top_p", rollouts.top_p)
+            raise SettingsError(
+                f"term '{terms[0]}' cannot learn from rollouts that leave out a part of what the policy may say",
+                got=f"{name}={other}", fix=f"draw the rollouts at {name}=1",
+            )  # fmt: skip
+        if rollouts.temperature != 1.0 and (again or rollouts.reuse > 1):
+            raise SettingsError(
+                f"term '{terms[0]}' cannot learn again from rollouts whose likelihood is known at temperature 1 only",
+                got=f"temperature={rollouts.temperature}, " + ("replayed" if again else f"reuse={rollouts.reuse}"),
+                fix="draw the rollouts at temperature=1, or use each once (reuse=1 and no Replay)",
+            )
+
+
+def _rollouts_of(source: Any, *, again: bool) -> list[tuple[OnPolicy, bool]]:
+    """The sources of rollouts inside a source, and whether their rollouts are remembered."""
+    if isinstance(source, OnPolicy):
+        return [(source, again)]
+    if isinstance(source, Mixture):
+        return [found for part, _ in source.parts for found in _rollouts_of(part, again=again)]
+    inner = getattr(source, "source", None)
+    return [] if inner is None else _rollouts_of(inner, again=again or isinstance(source, Replay))
 
 
 def check_out(out: Path) -> None:

@@ -28,7 +28,7 @@ from tutelage.hashing import content_id
 from tutelage.objectives.term import Objective
 from tutelage.seeds import derive
 from tutelage.train.batch import Batch
-from tutelage.train.checks import check_groups, check_needs, check_out
+from tutelage.train.checks import check_drawing, check_groups, check_needs, check_out
 from tutelage.train.conditions import conditions_of
 from tutelage.train.feeds import Feed, Site, encode_group
 from tutelage.train.network import Network
@@ -101,6 +101,7 @@ def fit(
     from its last checkpoint (every `settings.checkpoint_every` steps) and still gives those weights.
     """
     check_needs(objective, targets, settings)
+    check_drawing(objective, source)
     check_out(Path(out))
     started = time.perf_counter()
     processes = PartialState()

@@ -16,7 +16,7 @@ from tutelage.objectives.tails import top_k
 from tutelage.records import ModelRef
 from tutelage.train.batch import Batch
 from tutelage.train.network import Network
-from tutelage.train.vocabulary import SharedVocabulary, shared_vocabulary
+from tutelage.train.vocabulary import SharedVocabulary, check_ends, shared_vocabulary
 from tutelage.train.window import Group, Row
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class _Teaching(_PerRow):
         else:
             self._rendering, self.network, self._context = open_frozen(Path(str(ref.path)), site.settings, device=site.network.device)
             self._shared = shared_vocabulary(site.rendering.tokenizer, self._rendering.tokenizer)
+            check_ends(site.rendering, self._rendering)
         self._asked_instead = asked
         self._heads: dict[str, list[int]] = {}
 

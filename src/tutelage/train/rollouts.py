@@ -15,7 +15,7 @@ from tutelage.errors import DataError, SettingsError
 from tutelage.objectives.policy import group_advantages, leave_one_out
 from tutelage.seeds import derive, stream
 from tutelage.train.feeds import Site, decode_group, encode_group, row_of
-from tutelage.train.window import Group, Row, Window
+from tutelage.train.window import DRAWN_AT, Group, Row, Window
 
 if TYPE_CHECKING:
     from tutelage.train.sources import Facts, OnPolicy, Replay, Rollout
@@ -26,8 +26,11 @@ class OnPolicyFeed:
 
     fixed: Sequence[Group] = ()
 
-    def __init__(self, source: OnPolicy, site: Site) -> None:
+    def __init__(self, source: OnPolicy, site: Site, *, once: bool = True) -> None:
+        """`once`: no rollout is learned from again later."""
         self._source, self._site = source, site
+        as_drawn = source.temperature == 1.0 and site.settings.precision == "fp32"
+        self._held = once and source.reuse == 1 and source.temperature > 0 and not as_drawn
         self._prompts = [site.rendering.prompt_ids(p) for p in source.prompts]
         self._stops = StopTexts(site.rendering, source.stop)
         self._asked = [p.id for p in source.prompts]
@@ -169,6 +172,8 @@ class OnPolicyFeed:
             return None
         start = row.start
         facts = {"behaviour_log_probs": tuple(known[i - start] for i in row.charged)}
+        if self._held:
+            facts[DRAWN_AT] = (self._source.temperature,) * len(row.charged)
         for name, given in marks.items():
             values = [given] * len(ids) if isinstance(given, float | int) else given
             if len(values) != len(ids):
@@ -211,7 +216,7 @@ def _means(rollouts: Sequence[Rollout]) -> dict[str, float]:
 def _marked(groups: Sequence[Group]) -> dict[str, float]:
     """Of each mark its mean over the charged tokens: a mask that is never set is seen in the fit's record."""
     rows = [r for g in groups for r in g.rows]
-    names = {name for r in rows for name in r.facts} - {"behaviour_log_probs", "advantages"}
+    names = {name for r in rows for name in r.facts} - {"behaviour_log_probs", "advantages", DRAWN_AT}
     tokens = sum(len(r.charged) for r in rows)
     return {name: sum(sum(r.facts.get(name, ())) for r in rows) / tokens for name in sorted(names)}
 

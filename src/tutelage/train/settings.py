@@ -9,6 +9,8 @@ from tutelage.errors import SettingsError, did_you_mean
 
 FORMAT_VERSION = 2
 """Raised whenever the same settings on the same data would give other weights."""
+_BF16_VERSION = 1
+"""The same for fits in bf16 alone."""
 
 _CHOICES = {
     "optimiser": ("adamw", "muon"),
@@ -127,4 +129,6 @@ class FitSettings:
         body = {name: getattr(self, name) for name in self.__slots__ if name not in ("lora", "checkpoint_every", "labels")}
         if self.labels:  # left out elsewhere, so that fits without them keep their keys
             body["labels"] = list(self.labels)
+        if self.precision == "bf16":
+            body["bf16_format"] = _BF16_VERSION
         return {**body, "betas": list(self.betas), "lora": self.lora.describe() if self.lora else None, "format": FORMAT_VERSION}

@@ -202,6 +202,7 @@ class OnPolicy:
             "advantage": self.advantage,
             "reuse": self.reuse,
             **({"marks": identity_of(self.marks)} if self.marks is not None else {}),  # so that fits without any keep their keys
+            **({"charged": "as drawn"} if self.temperature != 1.0 else {}),
         }
 
     def rehearse(self, settings: FitSettings) -> None:
@@ -247,7 +248,7 @@ class Replay:
     def open(self, site: Site) -> Drawing:
         from tutelage.train.rollouts import OnPolicyFeed, ReplayFeed
 
-        return ReplayFeed(self, OnPolicyFeed(self.source, site), site)
+        return ReplayFeed(self, OnPolicyFeed(self.source, site, once=False), site)
 
     def windows(self, settings: FitSettings) -> list[int]:
         return self.source.windows(settings)

@@ -14,9 +14,10 @@ from tutelage.errors import CapabilityError, InternalError
 from tutelage.objectives.projection import Head, by_tile, label_log_probs
 from tutelage.objectives.term import Objective, Term
 from tutelage.train.batch import Batch
+from tutelage.train.checks import is_policy
 from tutelage.train.network import Network
 from tutelage.train.oracle import Oracle, log_probs
-from tutelage.train.window import Group, Row
+from tutelage.train.window import DRAWN_AT, Group, Row
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -74,6 +75,30 @@ class Measured:
     def log_probs(self) -> Tensor:
         hidden, head = self.network.projected(self.hidden, None)
         return label_log_probs(hidden, head, self.batch.labels, tile_bytes=self.tile_bytes)
+
+    @cached_property
+    def drawn_log_probs(self) -> Tensor:
+        """As `log_probs`, of the policy that the rows were drawn from: the student at their temperature, where they name one."""
+        named = self.batch.fact(DRAWN_AT)
+        if not ((named != 0) & (named != 1)).any():
+            return self.log_probs
+        at = torch.where(named == 0, 1.0, named)
+        found = self.log_probs.new_zeros(len(at))
+        for temperature in at.unique().tolist():
+            places = (at == temperature).nonzero().squeeze(-1)
+            hidden, head = self.network.projected(self.hidden.index_select(0, places) / temperature, None)
+            cooled = Head(head.weight, None if head.bias is None else head.bias / temperature)
+            told = label_log_probs(hidden, cooled, self.batch.labels.index_select(0, places), tile_bytes=self.tile_bytes)
+            found = found.index_copy(0, places, told)
+        return found
+
+    @cached_property
+    def behaviour_log_probs(self) -> Tensor:
+        """As they came with the rows, or the policy's own where that one is only known in the training pass; 0 stays unknown."""
+        known, named = self.batch.fact("behaviour_log_probs"), self.batch.fact(DRAWN_AT)
+        if not named.any():
+            return known
+        return torch.where((named > 0) & (known < 0), self.drawn_log_probs.detach(), known)
 
     @cached_property
     def shared_labels(self) -> Tensor:
@@ -173,7 +198,9 @@ _FINDERS: Mapping[str, Callable[[Measured], Tensor]] = {
     "teacher_log_probs": lambda m: m.ask("teacher_log_probs"),
     "teacher_top_ids": lambda m: m.ask("teacher_top_ids"),
     "teacher_top_log_probs": lambda m: m.ask("teacher_top_log_probs"),
-    "behaviour_log_probs": lambda m: m.batch.fact("behaviour_log_probs"),
+    "behaviour_log_probs": lambda m: m.behaviour_log_probs,
+    "drawn_log_probs": lambda m: m.drawn_log_probs,
+    "drawn_sequence_log_probs": lambda m: m.batch.per_row(m.drawn_log_probs),
     "advantages": lambda m: m.batch.fact("advantages"),
     "foreign": lambda m: m.batch.fact("foreign"),
     "sequence_advantages": lambda m: m.batch.row_fact("advantages"),
@@ -192,9 +219,15 @@ _VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = {"logits": lambda states: sta
 """What a term that takes logits tile by tile looks at, made of the charged tokens' states."""
 
 
+_OF_POLICY = {"log_probs": "drawn_log_probs", "sequence_log_probs": "drawn_sequence_log_probs"}
+"""What a policy gradient takes in place of the student's plain log-probabilities."""
+
+
 def values(charge: Charge, measured: Measured) -> Tensor:
     """One value per grain of the term. Whoever takes logits gets them tile by tile."""
     takes = charge.term.takes
+    if is_policy(charge.term):
+        takes = tuple(_OF_POLICY.get(name, name) for name in takes)
     view = _VIEWS.get(takes[0])
     if view is None:
         return charge.values(*[measured.get(name) for name in takes])

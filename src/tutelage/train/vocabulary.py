@@ -55,5 +55,23 @@ def shared_vocabulary(student: Any, teacher: Any) -> SharedVocabulary:
     )
 
 
+def check_ends(student: Any, teacher: Any) -> None:
+    """Refuse two renderings that end a text with different tokens, as a base model and its instructed sibling often do.
+
+    At the end of a text the teacher would find the student's token all but impossible, and teach it not to end, or to end with a token
+    at which nothing stops it.
+    """
+    mine, theirs = student.eos_id, teacher.eos_id
+    if mine is None or mine == theirs:
+        return
+    named = [None if i is None else r.tokenizer.convert_ids_to_tokens(i) for r, i in ((student, mine), (teacher, theirs))]
+    raise SettingsError(
+        "student and teacher end a text with different tokens, so the teacher would teach the student not to end",
+        got=f"{named[0]!r} ({mine}) and {named[1]!r} ({theirs})",
+        fix="use a teacher that ends texts as the student does, or give a copy of the student the teacher's eos_token "
+        "(tokenizer_config.json) and eos_token_id (generation_config.json)",
+    )
+
+
 def _special(tokenizer: Any) -> set[str]:
     return set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())

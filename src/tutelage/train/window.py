@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 
 from tutelage.objectives.term import Objective, Term
 
+DRAWN_AT = "drawn_at"
+"""The fact of a row of rollouts that the student learns from once, drawn at another temperature or precision than it is trained at: the
+temperature. Its policy is then the one of the training pass at that temperature, and the behaviour log-probabilities are its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
