@@ -58,7 +58,8 @@ def by_hand(site: Any, window: Window, temperature: float, *, per: str) -> torch
         logits = module(torch.tensor([row.ids])).logits[0, :, : site.network.tokenizer_ids] / temperature
         told = logits.log_softmax(-1)
         terms.append([-row.facts["advantages"][0] * told[i - 1, row.ids[i]] for i in row.charged])
-    whole = sum(sum(t) for t in terms) / (sum(map(len, terms)) if per == "token" else len(terms))
+    charged_tokens = [x for mine in terms for x in mine]
+    whole = torch.stack(charged_tokens).sum() / len(charged_tokens if per == "token" else terms)
     whole.backward()
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
