@@ -70,6 +70,8 @@ CARD = Card(
         "A length of training is a fit of its own instead of a checkpoint of one fit; with a constant rate the two are the same.",
         "The end marker of a critique is cut off: a student ends with its own end-of-text token.",
         "Format drift is measured: the share of validation answers that read like a critique is noted.",
+        "Without --pool and earlier states of the student it generates alone: cft then equals one_generator, which the journal notes.",
+        "The prompt-tuned base is the untouched student under the wording, plain or of a technique, that does best on validation problems.",
         "Fine-tuning on many problems (sft_many) has as many solutions as CFT has critiques, not 40,900.",
     ),
     demo_arms=("untouched", "sft_one", "cft", "verdict_only"),
@@ -119,6 +121,8 @@ class Settings:
     """Each candidate gets the critique of another one."""
     many: bool = False
     """Right solutions of as many different problems instead of one."""
+    wordings: bool = False
+    """The untouched student, asked in the wording that does best on validation problems (the prompt-tuned base)."""
     teach: bool = True
     """False leaves the student untouched."""
 
@@ -136,6 +140,8 @@ TOY: dict[str, Any] = LAPTOP | dict(
 
 ARMS: dict[str, Arm] = {
     "untouched": Arm(summary="the student as it is", changes={"teach": False}, needs={"student": ("generate",)}),
+    "prompted": Arm(summary="the student as it is, asked in the best of several wordings", changes={"teach": False, "wordings": True},
+                    needs={"student": ("generate",)}),
     "sft_one": Arm(summary="taught by right solutions of the one problem", changes={"learn": "solutions"}),
     "sft_many": Arm(summary="taught by as many right solutions of different problems", changes={"learn": "solutions", "many": True}),
     "answer_repeated": Arm(summary="taught by the one problem's answer over and over", changes={"learn": "answers"}),
@@ -166,7 +172,8 @@ REPRODUCE = Experiment(
     also=("answer_repeated", "dealt"),
     shrunk="60 candidates and 120 critiques instead of 100 and 700; the generators are the student and its six earlier states; the bundled "
     "teacher criticises by working the problem itself, so that every critique holds a right solution in steps.",
-    full="tutelage run cft --preset paper --task gsm8k --teacher openai:MODEL@URL --student hf:MODEL --seeds 5",
+    full="tutelage run cft --preset paper --task gsm8k --teacher openai:MODEL@URL --student hf:MODEL "
+    "--pool openai:MODEL2@URL --pool openai:MODEL3@URL --arm all --seeds 5",
 )  # fmt: skip
 
 
@@ -188,6 +195,8 @@ def run(lab: Lab, s: Settings) -> Role:
             examples = _solution_examples(lab, s, teacher, student, chosen)
 
         student = _taught(lab, s, student, examples)
+    elif s.wordings:
+        student = _asked_best(lab, s, student)
 
     lab.evaluate("student", student, shots=s.shots, max_tokens=s.rationale_tokens)
     return student
@@ -220,6 +229,8 @@ def _of_middling_difficulty(lab: Lab, s: Settings, student: Role, questions: lis
 def _candidates(lab: Lab, s: Settings, chosen: list[Problem]) -> list[Solution]:
     """Step 2. Equal texts stay: the generators' habits are part of the data."""
     generators = [lab.student, *lab.pool][: s.generators]
+    if len(generators) == 1 and s.generators != 1:
+        lab.note("generators", "the student alone, so that this is the arm one_generator; name others with --pool")
     found: list[Solution] = []
     for place, model in enumerate(generators):
         share = s.candidates // len(generators) + (place < s.candidates % len(generators))
@@ -350,7 +361,7 @@ def _taught(lab: Lab, s: Settings, student: Role, examples: list[Example]) -> Ro
     """Steps 5 and 6."""
     lab.rng("examples").shuffle(examples)
     lab.keep("examples", examples)
-    watched = lab.rng("validation").sample(list(lab.task.validation), k=min(s.validation, len(lab.task.validation)))
+    watched = _watched(lab, s)
     dialect = student.wording.dialect
     found: dict[int, dict[str, float]] = {}
 
@@ -365,3 +376,24 @@ def _taught(lab: Lab, s: Settings, student: Role, examples: list[Example]) -> Ro
         }
     lab.note("lengths", {str(length): facts for length, facts in found.items()})
     return taught(max(found, key=lambda length: found[length]["validation accuracy"]))
+
+
+def _watched(lab: Lab, s: Settings) -> list[Problem]:
+    return lab.rng("validation").sample(list(lab.task.validation), k=min(s.validation, len(lab.task.validation)))
+
+
+def _asked_best(lab: Lab, s: Settings, student: Role) -> Role:
+    """Baseline: the same weights under the wording that does best on validation problems; the plain one where none does better."""
+    dialect, watched = student.wording.dialect, _watched(lab, s)
+    asked = {"plain": student}
+    for technique in steps.techniques(lab, 3):
+        plain = dialect.technique
+        for name, text in (("instruction", technique.instruction), ("technique", technique.name)):
+            plain = plain.replace(f"{{{name}}}", text.replace("{", "{{").replace("}", "}}"))
+        asked[technique.name] = replace(student, wording=replace(student.wording, dialect=replace(dialect, plain=plain)))
+    found: dict[str, float] = {}
+    for name, role in asked.items():
+        answers = rounds.answers_of(lab, role, watched, max_tokens=s.rationale_tokens, step="validation")
+        found[name] = sum(rounds.is_right(lab, x) for x in answers) / max(1, len(watched))
+    lab.note("wordings", found)
+    return asked[max(found, key=lambda name: found[name])]
