@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 import tutelage
 from tutelage.journal.folder import ArmJournal
+from tutelage.lab import Lab
 from tutelage.recipes import cft
 from tutelage.tasks.folds import verify
 
@@ -65,5 +67,5 @@ class Noted:
 def test_a_lone_generator_is_noted_where_several_were_meant(others, arm, said):
     lab = Noted(others)
     settings = replace(cft.Settings(candidates=0), **cft.ARMS[arm].changes)
-    cft._candidates(lab, settings, [])
+    cft._candidates(cast(Lab, lab), settings, [])
     assert ("generators" in lab.notes) == said

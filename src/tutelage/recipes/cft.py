@@ -140,7 +140,7 @@ TOY: dict[str, Any] = LAPTOP | dict(
 
 ARMS: dict[str, Arm] = {
     "untouched": Arm(summary="the student as it is", changes={"teach": False}, needs={"student": ("generate",)}),
-    "prompted": Arm(summary="the student as it is, asked in the best of several wordings", changes={"teach": False, "wordings": True},
+    "prompted": Arm(summary="the same, asked in the best of several wordings", changes={"teach": False, "wordings": True},
                     needs={"student": ("generate",)}),
     "sft_one": Arm(summary="taught by right solutions of the one problem", changes={"learn": "solutions"}),
     "sft_many": Arm(summary="taught by as many right solutions of different problems", changes={"learn": "solutions", "many": True}),
@@ -150,7 +150,7 @@ ARMS: dict[str, Arm] = {
     "unfiltered": Arm(summary="CFT without the check of critiques", changes={"check": False}),
     "dealt": Arm(summary="CFT with critiques of other candidates", changes={"deal": True}),
     "verdict_only": Arm(summary="control: taught by the verdicts without their reasons", changes={"learn": "verdicts"}, control=True),
-}
+}  # fmt: skip
 
 REPRODUCE = Experiment(
     task="folds/*",
@@ -230,7 +230,7 @@ def _candidates(lab: Lab, s: Settings, chosen: list[Problem]) -> list[Solution]:
     """Step 2. Equal texts stay: the generators' habits are part of the data."""
     generators = [lab.student, *lab.pool][: s.generators]
     if len(generators) == 1 and s.generators != 1:
-        lab.note("generators", "the student alone, so that this is the arm one_generator; name others with --pool")
+        lab.note("generators", "the student alone: this is the arm one_generator; name others with --pool")
     found: list[Solution] = []
     for place, model in enumerate(generators):
         share = s.candidates // len(generators) + (place < s.candidates % len(generators))
@@ -385,13 +385,12 @@ def _watched(lab: Lab, s: Settings) -> list[Problem]:
 def _asked_best(lab: Lab, s: Settings, student: Role) -> Role:
     """Baseline: the same weights under the wording that does best on validation problems; the plain one where none does better."""
     dialect, watched = student.wording.dialect, _watched(lab, s)
-    asked = {"plain": student}
+    asked, found = {"plain": student}, dict[str, float]()
     for technique in steps.techniques(lab, 3):
         plain = dialect.technique
         for name, text in (("instruction", technique.instruction), ("technique", technique.name)):
             plain = plain.replace(f"{{{name}}}", text.replace("{", "{{").replace("}", "}}"))
         asked[technique.name] = replace(student, wording=replace(student.wording, dialect=replace(dialect, plain=plain)))
-    found: dict[str, float] = {}
     for name, role in asked.items():
         answers = rounds.answers_of(lab, role, watched, max_tokens=s.rationale_tokens, step="validation")
         found[name] = sum(rounds.is_right(lab, x) for x in answers) / max(1, len(watched))
