@@ -311,16 +311,13 @@ def _reward_model(lab: Lab, s: Settings, critic: Role, pairs: list[Pair]) -> tup
         reward = lab.fit("judge", critic, Fixed(pairs), bradley_terry(), settings=s.scalar, step="reward")
         return reward, RewardModel(reward, reward.facts, model_id=reward.id)
     compared, reward = _compared(lab, s, critic, pairs), critic
+    language, preference, settings = 0.0, 1.0, replace(s.joint, epochs=s.joint.epochs + s.learn.epochs)  # as many epochs in all
     if s.reward == "critic" and s.schedule:
         written = list(dict.fromkeys(side for pair in compared for side in pair))
         reward = lab.fit("judge", critic, Fixed(written), cross_entropy(), settings=s.learn, step="critiques")
-    language, preference, settings = 0.0, 1.0, s.joint
-    if s.reward == "critic" and s.schedule:
-        language, preference = Ramp(start=s.beta, end=0.0), Ramp(start=1 - s.beta, end=1.0)
-    else:  # as many epochs in all
-        settings = replace(s.joint, epochs=s.joint.epochs + s.learn.epochs)
-        if s.reward == "critic":
-            language, preference = s.fixed, 1 - s.fixed
+        language, preference, settings = Ramp(start=s.beta, end=0.0), Ramp(start=1 - s.beta, end=1.0), s.joint
+    elif s.reward == "critic":
+        language, preference = s.fixed, 1 - s.fixed
     joint = critique_bradley_terry(language=language, preference=preference)
     reward = lab.fit("judge", reward, Compared(compared), joint, settings=settings, step="reward")
     drawn = {"n": s.averaged, "temperature": s.temperature} if s.averaged > 1 else {}
