@@ -148,9 +148,9 @@ LAPTOP: dict[str, Any] = dict(
 )  # fmt: skip
 
 TOY: dict[str, Any] = LAPTOP | dict(
-    prompts=18, most=2, samples=4, width=3, depth=2, simulations=3, gap=0.0, low=0.9, high=0.4, pairs=8, raised=2, held_out=2,
-    raising=FitSettings(lr=4e-3, batch=8, epochs=4), dpo=FitSettings(lr=3e-4, batch=4, epochs=1, layout="shared"), shots=(0,),
-    difficulty="all",
+    prompts=12, most=2, samples=4, width=3, depth=3, simulations=3, gap=0.0, low=1.0, high=0.4, pairs=6, raised=2, held_out=1,
+    raising=FitSettings(lr=4e-3, batch=8, epochs=5), dpo=FitSettings(lr=1e-4, batch=8, epochs=1, layout="shared"), shots=(0,),
+    difficulty="all", rationale_tokens=40,
 )  # fmt: skip
 
 ARMS: dict[str, Arm] = {
@@ -365,12 +365,10 @@ def _note_strictness(lab: Lab, s: Settings, teacher: Role, policy: Role, student
     questions = [p for mine in by_skill(lab.task.validation).values() for p in mine[: s.held_out]]
     sampling = lab.sampling("held out", max_tokens=s.rationale_tokens, stop=student.wording.dialect.solution_stop)
     asked = {n: _prompts(lab, s, teacher, student, questions, f"held out {n}", counts=(n,)) for n in range(s.least, s.most + 1)}
+    flat = [(n, p, prompt) for n, mine in asked.items() for p, prompt in mine]
     for when, model in ((" before", policy), ("", student)):
-        rewards: dict[int, list[float]] = {}
-        for count, mine in asked.items():
-            replies = model.generate([prompt for _, prompt in mine], sampling)
-            rewards[count] = [_reward(lab, p, reply[0].text.strip()) for (p, _), reply in zip(mine, replies, strict=True)]
-            lab.note(f"strict at {count}{when}", sum(r >= 1 for r in rewards[count]) / max(1, len(rewards[count])))
-        every = [r for mine in rewards.values() for r in mine]
-        lab.note(f"strict{when}", sum(r >= 1 for r in every) / max(1, len(every)))
-        lab.note(f"reward{when}", sum(every) / max(1, len(every)))
+        replies = model.generate([prompt for _, _, prompt in flat], sampling)
+        found = [(n, _reward(lab, p, reply[0].text.strip())) for (n, p, _), reply in zip(flat, replies, strict=True)]
+        for name, mine in (("", found), *((f" at {n}", [x for x in found if x[0] == n]) for n in asked)):
+            lab.note(f"strict{name}{when}", sum(r >= 1 for _, r in mine) / max(1, len(mine)))
+        lab.note(f"reward{when}", sum(r for _, r in found) / max(1, len(found)))
