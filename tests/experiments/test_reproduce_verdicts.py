@@ -3,7 +3,19 @@
 import pytest
 
 from tutelage.card import Contrast, Experiment
-from tutelage.experiments.verdicts import CONFIRMED, DESTROYED, NOT_ASKED, REFUTED, REPORTED, SURVIVES, UNDECIDED, UNSEEN, judge, rejudge
+from tutelage.experiments.verdicts import (
+    CONFIRMED,
+    DESTROYED,
+    NOT_ASKED,
+    REFUTED,
+    REPORTED,
+    SURVIVES,
+    UNDECIDED,
+    UNSEEN,
+    judge,
+    measured,
+    rejudge,
+)
 
 SEEDS = (0, 1, 2, 3, 4)
 BASE = [0.30, 0.34, 0.31, 0.33, 0.32]
@@ -104,3 +116,13 @@ def test_a_record_is_judged_again_to_the_same():
     )
     record = {"contrasts": [j.as_json() for j in found], "seeds": list(SEEDS)}
     assert rejudge(record) == found
+
+
+def test_a_metric_without_a_model_is_that_of_the_only_model_measured():
+    reward, student = {"value": 0.6}, {"value": 0.3}
+    assert measured({"reward model: accuracy, 0-shot": reward}, "accuracy, 0-shot") is reward
+    assert measured({"accuracy, 0-shot": student, "reward model: accuracy, 0-shot": reward}, "accuracy, 0-shot") is student
+    assert measured({"accuracy, 0-shot": student, "reward model: accuracy, 0-shot": reward}, "reward model: accuracy, 0-shot") is reward
+    assert measured({"reward model: accuracy, 0-shot": reward, "teacher: accuracy, 0-shot": student}, "accuracy, 0-shot") is None
+    assert measured({"reward model: accuracy, 0-shot": reward}, "accuracy, 1-shot") is None
+    assert measured({}, "accuracy, 0-shot") is None

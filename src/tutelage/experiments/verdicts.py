@@ -66,12 +66,21 @@ def values_of(run: RunFolder, experiment: Experiment) -> dict[str, dict[str, dic
                     noted = finite(r.note(metric.removeprefix(NOTE)))
                     if noted is not None:
                         by_arm.setdefault(arm, {})[r.seed] = noted
-                elif card := scorecards(r).get(metric):
+                elif card := measured(scorecards(r), metric):
                     cards.setdefault(arm, {})[r.seed] = card
                     prints.setdefault(r.seed, set()).add(str(card.get("fingerprint")))
         for arm, mine in cards.items():
             by_arm[arm] = {seed: float(card["value"]) for seed, card in mine.items() if len(prints[seed]) == 1}
     return found
+
+
+def measured(cards: Mapping[str, Card], metric: str) -> Card | None:
+    """The scorecard of a metric. One that names no model is the student's, or that of the only model measured where the student is not,
+    such as a reward model."""
+    if metric in cards or len(cards) != 1:
+        return cards.get(metric)
+    [(name, card)] = cards.items()
+    return card if name.endswith(f": {metric}") else None
 
 
 def judge(experiment: Experiment, values: Mapping[str, Values], *, seeds: Sequence[int]) -> list[Judged]:
