@@ -9,7 +9,6 @@ from typing import Any
 
 from tutelage.prompts.technique import Technique
 from tutelage.records import Problem, Verdict
-from tutelage.verify.extract import final_answer
 
 __all__ = ["Task", "Technique", "Verify", "by_skill", "in_turn"]
 
@@ -75,6 +74,8 @@ class Task:
     def worked(self, problem: Problem) -> str | None:
         """The worked solution that the task ships with a labelled problem, None where it ships none. Calculator notes (`<<3*4=12>>`) are
         taken out, and a solution that does not say its answer as the verifier reads it gets that as its last line."""
+        from tutelage.verify.extract import final_answer  # here, since its patterns cost a short verb its time
+
         shipped = str(problem.context.get("rationale") or problem.context.get("solution") or "")
         if not shipped or problem.answer is None:
             return None
