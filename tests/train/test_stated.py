@@ -9,29 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from checkpoints import tiny_checkpoint
 from tutelage.hashing import canonical
 from tutelage.measure.calibration import linear_score, quadratic_score
 from tutelage.objectives import grpo
 from tutelage.prompts.confidence import read_stated
 from tutelage.prompts.dialects import ENGLISH
 from tutelage.records import Problem, Verdict
-from tutelage.train import STATED, FitSettings, OnPolicy, Onward, Rollout, Staked
+from tutelage.train import STATED, OnPolicy, Onward, Rollout, Staked
 from tutelage.train.feeds import Site
 from tutelage.train.window import Group, Row
-from windows import Opened, examples, off, opened_site
+from windows import Opened, examples, off
 
 PROMPTS = [e.prompt for e in examples()[:3]]
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("models") / "student")
-
-
-@pytest.fixture(scope="module")
-def site(student: Path) -> Site:
-    return opened_site(student, FitSettings(lr=1e-3, batch=3))
 
 
 def begin(text: str) -> int | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from checkpoints import tiny_checkpoint
 from tutelage.errors import SettingsError
 from tutelage.hashing import canonical
 from tutelage.objectives import grpo
@@ -21,16 +20,6 @@ from tutelage.train.loop import fit
 from windows import examples, opened_site
 
 PROMPTS = [e.prompt for e in examples()[:3]]
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("models") / "student")
-
-
-@pytest.fixture(scope="module")
-def site(student: Path) -> Site:
-    return opened_site(student, FitSettings(lr=1e-3, batch=3))
 
 
 def rollout(site: Site, text: str, *, number: int = 0, sample: int = 0, end: bool = True) -> Rollout:
