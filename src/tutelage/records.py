@@ -36,9 +36,9 @@ class Origin:
 
 
 class _Record:
-    """What all records share. `id` leaves out the origin and every field named in `NOT_CONTENT`."""
+    """What all records share. `id` leaves out the origin and every field named in `NOT_CONTENT`; it is computed once, at first use."""
 
-    __slots__ = ()
+    __slots__ = ("_id",)
     NOT_CONTENT: ClassVar[tuple[str, ...]] = ("origin",)
 
     def __post_init__(self) -> None:
@@ -48,7 +48,19 @@ class _Record:
 
     @property
     def id(self) -> str:
-        return content_id([type(self).__name__, _content(self)])
+        try:
+            return self._id
+        except AttributeError:
+            object.__setattr__(self, "_id", content_id(self._identity()))
+            return self._id
+
+    def _identity(self) -> list[Any]:
+        return [type(self).__name__, _content(self)]
+
+
+@cache
+def _content_fields(kind: type[_Record]) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind) if f.name not in kind.NOT_CONTENT)  # pyright: ignore[reportArgumentType]
 
 
 @cache
@@ -74,7 +86,7 @@ def _as_float(value: Any, where: str) -> Any:
 
 def _content(value: Any) -> Any:
     if isinstance(value, _Record):
-        return {f.name: _content(getattr(value, f.name)) for f in fields(value) if f.name not in type(value).NOT_CONTENT}  # pyright: ignore[reportArgumentType]
+        return {name: _content(getattr(value, name)) for name in _content_fields(type(value))}
     if isinstance(value, tuple):
         return [_content(v) for v in value]
     return value
@@ -109,9 +121,8 @@ class Prompt(_Record):
         """The contents of all turns, for models without a chat template."""
         return "\n\n".join(m.content for m in self.messages)
 
-    @property
-    def id(self) -> str:
-        return content_id(["Prompt", [[m.role, m.content] for m in self.messages]])
+    def _identity(self) -> list[Any]:
+        return ["Prompt", [[m.role, m.content] for m in self.messages]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

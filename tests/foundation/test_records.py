@@ -1,7 +1,9 @@
 import json
 import math
+import pickle
 import subprocess
 import sys
+from copy import copy
 from dataclasses import FrozenInstanceError, fields, replace
 
 import orjson
@@ -165,6 +167,19 @@ def test_every_other_field_is_content(record):
             case _:
                 other = {"another": 1.0}
         assert replace(record, **{f.name: other}).id != record.id, f.name
+
+
+@given(st.one_of(*KINDS))
+def test_an_id_that_was_asked_for_before_is_not_handed_on_to_another_record(record):
+    fresh = decode(encode(record))
+    before = record.id  # held by the record from here on
+    assert before == record.id == fresh.id
+    for copied in (pickle.loads(pickle.dumps(record)), copy(record)):  # noqa: S301
+        assert (copied, copied.id) == (record, before)
+    assert "_id" not in {f.name for f in fields(record)}
+    if isinstance(record, Prompt):
+        assert replace(record, messages=(*record.messages, Message(role="user", content="and"))).id != before
+    assert replace(record, origin=Origin(step="elsewhere")).id == before
 
 
 def test_two_kinds_of_records_with_the_same_fields_have_different_ids():
