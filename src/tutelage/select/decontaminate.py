@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import SettingsError
-from tutelage.select.diversity import edit_distance
 from tutelage.select.words import Hashes, Vocabulary, same_text, windows, words_of
 
 N = 10
@@ -106,11 +105,13 @@ class Decontaminator:
         return None
 
     def _alike(self, words: Hashes, text: str, others: Hashes, other: str) -> bool:
-        changes = edit_distance(words.tolist(), others.tolist())
+        from rapidfuzz.distance import Levenshtein  # here: the command line's help loads this module and compares nothing
+
+        changes = Levenshtein.distance(words.tolist(), others.tolist())
         if len(others) >= self._n:
             return changes <= max(1, int(NEAR_SHARE * len(others)))
         one, two = " ".join(words_of(text)), " ".join(words_of(other))
-        return changes <= 1 and _digits(one) == _digits(two) and edit_distance(one, two) <= NEAR_LETTERS
+        return changes <= 1 and _digits(one) == _digits(two) and Levenshtein.distance(one, two) <= NEAR_LETTERS
 
 
 def _telling(grams: Hashes, owner: NDArray[np.int64], texts: int) -> tuple[Hashes, NDArray[np.int64]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tutelage.errors import SettingsError
-from tutelage.select.diversity import common_length
+from tutelage.select.diversity import likeness
 from tutelage.select.words import words_of
 
 
 class Novelty:
     """Texts known so far. A new one is taken if no known one has a ROUGE-L F1 above `most` with it (LLM2LLM: 0.95).
 
-    Linear in the number of known texts; those whose length alone keeps the score below `most` cost nothing.
+    Linear in the number of known texts.
     """
 
     def __init__(self, texts: Iterable[str] = (), *, most: float = 0.95) -> None:
@@ -24,13 +24,15 @@ class Novelty:
     def take(self, text: str) -> bool:
         """True, and known from now on, if the text is new; False if it is not. A text without words is never new."""
         words = words_of(text)
-        if not words or any(self._alike(words, other) for other in self._known):
+        if not words or self._has_like(words):
             return False
         self._known.append(words)
         return True
 
-    def _alike(self, one: list[str], other: list[str]) -> bool:
-        total = len(one) + len(other)
-        if 2 * min(len(one), len(other)) / total <= self._most:
-            return False
-        return 2 * common_length(one, other) / total > self._most
+    def _has_like(self, words: list[str]) -> bool:
+        from rapidfuzz.distance import Indel  # here: `tutelage show` loads recipes and compares nothing
+        from rapidfuzz.process import extractOne
+
+        # Insertions and deletions alone, over the sum of lengths: that is 1 minus ROUGE-L's F1. A little below `most`, for its rounding.
+        nearest = extractOne(words, self._known, scorer=Indel.normalized_similarity, score_cutoff=max(0.0, self._most - 1e-9))
+        return nearest is not None and likeness(words, nearest[0]) > self._most
