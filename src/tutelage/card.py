@@ -120,7 +120,9 @@ class Experiment:
     """Options of the task that tuning uses instead, so that what is chosen is not chosen on the test problems of the record."""
     test_limit: int | None = None
     seeds: int = 5
-    """The record is made with the seeds 0, 1, 2, ... up to this number."""
+    """How many seeds the record is made with."""
+    first_seed: int = 0
+    """The first of them; the others follow. A second look at a claim takes seeds that nobody has seen."""
     also: tuple[str, ...] = ()
     """Further arms, run and reported without a rule."""
     shrunk: str = ""

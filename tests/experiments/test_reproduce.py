@@ -213,6 +213,20 @@ def test_other_seeds_than_declared_are_a_look_and_no_record(place):
     assert done.judged[0].verdict == "confirmed"
 
 
+def test_a_second_look_takes_the_seeds_that_it_declares(place):
+    place.write(RECIPE.replace("seeds=3,", "seeds=4, first_seed=5,"))
+    place.commit()
+    done = reproduce(place.check(), jobs=1)
+    assert done.problems == ()
+    record = orjson.loads(write_record(done, place.docs / "records").read_bytes())
+    assert record["seeds"] == [5, 6, 7, 8]
+    check = place.check()
+    assert "Seeds 5 to 8" in declaration_page(check.name, check.recipe.name, check.experiment, seal="b2-x")
+    assert place.check(tune=True).request.seeds == (100, 101, 102, 103)
+    with pytest.raises(SettingsError, match="reach into those for tuning"):
+        place.check(seeds=96)
+
+
 def test_declared_anew_the_old_verdicts_stay(place):
     place.commit()
     write_record(reproduce(place.check(), jobs=1), place.docs / "records")

@@ -175,7 +175,7 @@ def declaration_page(name: str, recipe: str, experiment: Experiment, *, seal: st
         "",
         f"- Task {md(e.task)}{f' ({md(options)})' if options else ''}.",
         f"- Teacher {md(e.teacher or 'none')}, student {md(e.student or 'none')}.",
-        f"- Preset {e.preset}, settings: {md(settings)}. Seeds 0 to {e.seeds - 1}.",
+        f"- Preset {e.preset}, settings: {md(settings)}. Seeds {e.first_seed} to {e.first_seed + e.seeds - 1}.",
         f"- Arms: {md(', '.join(e.arms))}.",
     ]
     lines += [f"- {md(e.shrunk)}"] if e.shrunk else []

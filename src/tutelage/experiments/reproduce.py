@@ -85,7 +85,13 @@ def prepare(name: str, recipe: Recipe, experiment: Experiment, *, seeds: int | N
             got=unknown[0],
             fix=did_you_mean(unknown[0], recipe.arms),
         )
-    first = TUNING_SEEDS if tune else 0
+    first = TUNING_SEEDS if tune else experiment.first_seed
+    if not tune and first + count > TUNING_SEEDS:
+        raise SettingsError(
+            f"seeds of record of '{name}' reach into those for tuning",
+            got=f"{first} to {first + count - 1}",
+            fix=f"stay below {TUNING_SEEDS}",
+        )
     request = resolve_request(
         recipe.name,
         task=_filled(experiment.task, name) or "",
