@@ -12,7 +12,7 @@ CHROMIUM = "/usr/bin/chromium"
 
 @pytest.mark.browser
 def test_the_page_is_quiet_narrow_and_alone(tmp_path):
-    sync = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed (extra browser-test)")
+    sync = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed (extra dev)")
     if shutil.which(CHROMIUM) is None:
         pytest.skip(f"{CHROMIUM} is not installed")
     page_file, _ = write_report(write_run(tmp_path / "run", hostile=' <img src=x onerror="document.title=1"> ' + "unbroken" * 60))

@@ -176,7 +176,7 @@ def some_are_right(rollouts: Sequence[Rollout]) -> list[float]:
 @pytest.mark.parametrize("appended", [False, True])
 @pytest.mark.parametrize(("best", "worst", "spare"), [(0.001, -0.001, 0.0015), (0.4, -0.05, 0.0), (0.1, 0.1, 1.0)])
 def test_the_gradient_of_spliced_rollouts_is_its_twins(student: Path, appended: bool, best: float, worst: float, spare: float) -> None:
-    """Ratios and masks from the card's lines, token by token in float64, the seam found in the text and not in the marks; by every road of
+    """Ratios and masks from the paper's lines, token by token in float64, the seam found in the text and not in the marks; by every road of
     the loop, under weights that have moved on since the rollouts were drawn."""
     source = OnPolicy(PROMPTS, max_tokens=12, samples=4, edit=Halved(), reward=some_are_right, marks=Foreign(appended=appended))
     window = source.open(opened_site(student, FitSettings(lr=1e-3, batch=3))).next()

@@ -33,9 +33,9 @@ app = typer.Typer(**OPTIONS)
 INTERRUPTED = 130
 
 app.add_typer(cache, name="cache")
-app.command()(compare)
+app.command(short_help="Run recipes at one teacher budget and rank them.")(compare)
 app.command()(reproduce)
-app.command()(score)
+app.command(short_help="Rate replies with a reward model.")(score)
 
 
 @app.callback()
@@ -66,7 +66,7 @@ def list_recipes(
         print(f"{line.name:<{width}}  {line.claim}")
 
 
-@app.command()
+@app.command(short_help="One recipe: its algorithm, arms and settings.")
 def show(recipe: str, as_json: Json = False) -> None:
     """One recipe: its algorithm, arms, settings with their sources, and what the paper reports."""
     from tutelage.cli.show import card_as_dict, card_as_text
@@ -108,7 +108,7 @@ def run(
         raise typer.Exit(4)
 
 
-@app.command()
+@app.command(short_help="What a run would ask and train; nothing is spent.")
 @names_a_request
 def plan(request: Request, *, as_json: Json = False) -> None:
     """What a run would ask and train, before anything is spent: calls and tokens per role and arm, as a range."""
@@ -118,7 +118,7 @@ def plan(request: Request, *, as_json: Json = False) -> None:
     print_plan(request, plan_request(request), as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Write the report of a run folder again.")
 def report(folder: Path, as_json: Json = False) -> None:
     """Write report.html and report.md of a run folder again, and say where they are."""
     from tutelage.report import summarise, write_report
@@ -132,13 +132,13 @@ def report(folder: Path, as_json: Json = False) -> None:
         print(markdown)
 
 
-@app.command()
+@app.command(short_help="A run's data as TRL reads it, and its student.")
 def export(
     folder: Path,
     to: Annotated[str, typer.Option("--to", help="trl: JSONL with the columns that TRL reads.")] = "trl",
-    arm: Annotated[str | None, typer.Option("--arm", help="The card's main arm by default.")] = None,
+    arm: Annotated[str | None, typer.Option("--arm", help="The arm of the recipe's system by default.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The first seed by default.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; FOLDER/export by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; FOLDER/export/ARM-seedN by default.")] = None,
     as_json: Json = False,
 ) -> None:
     """The tailored data as other tools read it, and the student as a normal Hugging Face checkpoint, each with a card."""
@@ -153,7 +153,7 @@ def export(
         print(path)
 
 
-@app.command()
+@app.command(short_help="What is installed and reachable here.")
 def doctor(
     losses: Annotated[
         list[str] | None, typer.Option("--losses", help="A model, or a student and a teacher (twice): check the losses on them.")
@@ -179,7 +179,7 @@ def doctor(
         print_findings(findings)
 
 
-@app.command()
+@app.command(short_help="Rewrite a data file in another shape or container.")
 def convert(
     source: Path,
     target: Path,
@@ -193,7 +193,7 @@ def convert(
     print(f"{target}: {rows:,} rows, {found} -> {written}")
 
 
-@app.command()
+@app.command(short_help="What is wrong in a data file, and how to fix it.")
 def validate(
     file: Path,
     shape: Annotated[str | None, typer.Option("--as", help="Shape to expect; told from the columns by default.")] = None,

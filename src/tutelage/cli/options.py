@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from tutelage.experiments.request import Request
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-TaskName = Annotated[str, typer.Option("--task", help="folds/*, gsm8k, bbh/NAME, file:PATH, ...")]
-Teacher = Annotated[str | None, typer.Option("--teacher", help="bundled:teacher, hf:DIR, openai:MODEL@URL, recorded:FILE")]
-Student = Annotated[str | None, typer.Option("--student", help="bundled:student or hf:DIR")]
-Pool = Annotated[list[str] | None, typer.Option("--pool", help="Another model for item response; may be repeated.")]
-Seed = Annotated[list[int] | None, typer.Option("--seed", help="A seed; may be repeated.")]
+TaskName = Annotated[str, typer.Option("--task", help="folds/*, gsm8k, bbh/NAME, clinc150, file:PATH, hub:ID.")]
+Teacher = Annotated[
+    str | None, typer.Option("--teacher", help="bundled:teacher, hf:FOLDER, hf:ORG/NAME, openai:MODEL@URL or recorded:FILE.")
+]
+Student = Annotated[str | None, typer.Option("--student", help="bundled:student, hf:FOLDER, hf:ORG/NAME or encoder:NAME.")]
+Pool = Annotated[
+    list[str] | None,
+    typer.Option("--pool", help="A further model for recipes that ask several: answers, candidates, students; may be repeated."),
+]
+Seed = Annotated[list[int] | None, typer.Option("--seed", help="A seed, 0 by default; may be repeated.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds: 0, 1, 2, ...")]
 Preset = Annotated[
     str | None, typer.Option("--preset", help="paper, laptop or toy; laptop by default when the student is bundled, else paper.")
@@ -32,7 +37,10 @@ Sets = Annotated[
 TaskSets = Annotated[
     list[str] | None, typer.Option("--task-set", help="NAME=VALUE, an option of the task (a column name, sizes); may be repeated.")
 ]
-Arms = Annotated[list[str] | None, typer.Option("--arm", help="An arm of the recipe, or `all`; may be repeated.")]
+Arms = Annotated[
+    list[str] | None,
+    typer.Option("--arm", help="An arm of the recipe, or `all`; may be repeated. `show RECIPE` names those that run by default."),
+]
 WeakSandbox = Annotated[
     bool,
     typer.Option("--allow-weak-sandbox", help="Run generated code in a plain process with limits where bubblewrap is missing."),

@@ -52,11 +52,14 @@ def card_as_dict(recipe: Recipe) -> dict[str, Any]:
 def card_as_text(recipe: Recipe) -> str:
     card = recipe.card
     lines = [card.title, "", recipe.doc.strip(), "", "Needs"]
-    lines += [f"  {role}: {', '.join(needs)}" for role, needs in card.needs.items()]
-    lines += ["", "Arms"]
+    lines += [f"  {role}: {', '.join(needs) or 'depends on the settings'}" for role, needs in card.needs.items()]
+    some = card.demo_arms and set(card.demo_arms) != set(recipe.arms)
+    lines += ["", "Arms" + (" (* run by default, --arm NAME or --arm all for others)" if some else "")]
     width = max(len(name) for name in recipe.arms)
     marks = {card.arm: " (the system)", card.baseline: " (the baseline)"}
-    lines += [f"  {name:<{width}}  {arm.summary}{marks.get(name, '')}" for name, arm in recipe.arms.items()]
+    for name, arm in recipe.arms.items():
+        star = "*" if some and name in card.demo_arms else " "
+        lines.append(f"{star} {name:<{width}}  {arm.summary}{marks.get(name, '')}")
     if card.claims:
         lines += ["", "Published"]
         lines += [f"  {claim.what}: {claim.published} ({claim.where})" for claim in card.claims]

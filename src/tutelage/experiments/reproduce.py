@@ -68,7 +68,8 @@ def experiments_of(text: str) -> list[tuple[str, Recipe, Experiment]]:
             f"recipe '{name}' declares no experiment", got="no REPRODUCE in its file", fix="docs/guides/compare.md says how to declare one"
         )
     if which and which not in recipe.experiments:
-        raise SettingsError(f"recipe '{name}' declares no such experiment", got=which, fix=did_you_mean(which, recipe.experiments))
+        named = [f"{name}:{key}" if key else name for key in recipe.experiments]
+        raise SettingsError(f"recipe '{name}' declares no such experiment", got=text, fix=f"known: {', '.join(named)}")
     wanted = [which] if which else list(recipe.experiments)
     return [(f"{name}-{key}" if key else name, recipe, recipe.experiments[key]) for key in wanted]
 
@@ -115,7 +116,9 @@ def _filled(text: str | None, name: str) -> str | None:
     missing = [v for v in re.findall(r"\$\{?(\w+)\}?", text) if v not in os.environ]
     if missing:
         raise SettingsError(
-            f"experiment '{name}' needs the environment variable {missing[0]}", got=text, fix=f"set {missing[0]}; see docs/guides/start.md"
+            f"experiment '{name}' needs the environment variable {missing[0]}",
+            got=text,
+            fix=f"set {missing[0]}; see docs/guides/reward-models.md",
         )
     return os.path.expandvars(text)
 

@@ -180,7 +180,7 @@ def check_needs(recipe: Recipe, arms: Sequence[str], models: Mapping[str, tuple[
                     raise CapabilityError(
                         f"arm '{name}' of recipe '{recipe.name}' needs '{capability}' from its {role}",
                         got=f"{ref.name}, which can {', '.join(sorted(facts.capabilities)) or 'nothing'}",
-                        fix=other + (f", or one of the arms {', '.join(able)}" if able else ""),
+                        fix=other + (f", or, with --arm, one of the arms {', '.join(able)}" if able else ""),
                     )
 
 

@@ -18,8 +18,8 @@ Stage 2, reward on the stated confidence:
 10. A policy gradient on the tokens from the confidence's first digit on; everything before keeps what stage 1 taught.
 At test time one greedy pass gives all parts, read from the whole text.
 
-The bundled teacher cannot explain: on the bundled pair the reflection is the two commonest answers, made by rule as in the card's small
-check, and the teacher is not asked.
+The bundled teacher cannot explain: on the bundled pair the reflection is the two commonest answers, made by rule, and
+the teacher is not asked.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ CARD = Card(
     deviations=(
         "The network, the axis it clips on, the norm between correlations and all training settings are not published; ours, see "
         "objectives/revision.py. At least half of the teacher's mass always stays, else the network would keep only what agrees already.",
-        "The network learns at the student's rate; the card's 1e-3 of its own is not offered.",
+        "The network learns at the student's rate; a rate of its own (1e-3, say) is not offered.",
         "Where student and teacher say the same throughout, a text stays as it is; the paper leaves this open.",
         "Phrases are found by function words and punctuation instead of a tagger; products are taken over all classes, tile by tile.",
         "The replay buffer of the off-policy arm has a constant share of fresh texts; the paper's adapts.",

@@ -1,7 +1,7 @@
-"""The 23 checkable constraints of the Preference-Attributes card: pure functions of a text and a few parameters.
+"""The 23 checkable constraints of the recipe `preference-attributes`: pure functions of a text and a few parameters.
 
 A problem carries its constraints in `context["constraints"]`, a list like `[{"name": "words", "relation": "at least", "n": 50}, ...]`.
-The verdict's score is the share that holds (the card's R); right means all (its strict reward). An empty text meets nothing.
+The verdict's score is the share that holds; right means all (strict satisfaction). An empty text meets nothing.
 """
 
 from __future__ import annotations
