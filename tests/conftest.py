@@ -1,6 +1,7 @@
 """What holds for every test: one thread, no network, stores of its own, and a count of what was skipped for want of data."""
 
 import os
+import sys
 
 # Before anything imports torch or transformers; processes that tests start inherit it.
 os.environ |= {
@@ -12,6 +13,9 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "NO_COLOR": "1",
 }
+# A fresh checkout is compiled once, and not again by every process that a test starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # A developer's own keys and endpoints must not reach a test.
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN"):
     os.environ.pop(name, None)

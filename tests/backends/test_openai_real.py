@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 
+import forked
 from servers.endpoints import Place
 from tutelage import backends, bundled
 from tutelage.backends.address import Address
@@ -106,11 +107,11 @@ def test_facts_come_from_the_name_alone():
 def test_arms_that_need_no_teacher_weights_run_over_http(server, tmp_path):
     arms = ["original_teacher", "verified_sampling", "most_preferred", "best_of_n", "in_context"]
     chosen = [word for arm in arms for word in ("--arm", arm)]
-    command = [sys.executable, "-m", "tutelage", "run", "arte", "--toy", "--task", "folds/shop", "--student", "bundled:student", *chosen]
+    command = ["-m", "tutelage", "run", "arte", "--toy", "--task", "folds/shop", "--student", "bundled:student", *chosen]
     command += ["--teacher", named(server), "--seed", "0", "--out", str(tmp_path / "run")]
     environment = os.environ | {"TUTELAGE_CACHE": str(tmp_path / "cache.sqlite")}
     for _ in range(2):
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = forked.run(*command, env=environment, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "Unclosed" not in done.stderr
         assert all(arm in done.stdout for arm in arms)

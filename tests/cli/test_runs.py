@@ -9,11 +9,17 @@ from pathlib import Path
 
 import orjson
 import pytest
-from test_usage import FOLDS, PAIR, SMALL, place, tutelage  # noqa: F401
+from test_usage import FOLDS, PAIR, SMALL, place  # noqa: F401
+from test_usage import tutelage as afresh
 
+import forked
 from tutelage.cli import main
 
 pytestmark = pytest.mark.xdist_group("recipes")
+
+
+def tutelage(*arguments):
+    return forked.run("-m", "tutelage", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +27,7 @@ def finished(tmp_path_factory):
     """A run that came to its end: its folder, what it was called with and what it printed."""
     out = tmp_path_factory.mktemp("finished") / "run"
     command = ("run", "sft", *FOLDS, *PAIR, *SMALL, "--out", str(out))
-    done = tutelage(*command, "--json")
+    done = afresh(*command, "--json")
     assert done.returncode == 0, done.stderr
     return out, command, orjson.loads(done.stdout)
 

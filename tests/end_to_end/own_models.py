@@ -12,12 +12,12 @@ import json
 import os
 import random
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import forked
 from checkpoints import tiny_checkpoint
 from tutelage.objectives import cross_entropy
 from tutelage.prompts.dialects import ENGLISH
@@ -138,12 +138,5 @@ def _student_lessons(wording: Wording, seeds: tuple[Problem, ...], pool: list[Pr
 
 def tutelage(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own, with stores of its own below `cwd`."""
-    return subprocess.run(
-        [sys.executable, "-m", "tutelage", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "TUTELAGE_RUNS": str(cwd / "runs"), "TUTELAGE_CACHE": str(cwd / "cache.sqlite"), **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=280,
-    )
+    stores = {"TUTELAGE_RUNS": str(cwd / "runs"), "TUTELAGE_CACHE": str(cwd / "cache.sqlite")}
+    return forked.run("-m", "tutelage", *arguments, cwd=cwd, env={**os.environ, **stores, **environment})

@@ -3,12 +3,11 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 
 import orjson
 import pytest
 
+import forked
 from tutelage.journal.folder import ArmJournal
 from tutelage.records import decode
 
@@ -43,7 +42,7 @@ with Ledger(folder / "run" / "ledger.sqlite") as ledger:
 
 def attempt(folder, last):
     environment = {**os.environ, "TUTELAGE_CACHE": str(folder / "cache.sqlite")}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(folder), str(last)], capture_output=True, text=True, env=environment)
+    done = forked.run("-c", PROGRAM, folder, last, env=environment)
     if last == 0:
         assert done.returncode == 0, done.stderr
         return [int(n) for n in done.stdout.split()]
@@ -60,7 +59,7 @@ def whole(folder):
             decode(line)
 
 
-@pytest.mark.timeout(1200)  # five processes that each load the engine
+@pytest.mark.timeout(1200)  # six processes, five of them with work to do
 def test_a_run_killed_at_seeded_moments_ends_as_one_left_alone(tmp_path):
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     alone.mkdir(), killed.mkdir()

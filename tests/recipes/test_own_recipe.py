@@ -9,6 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+import forked
+
 pytestmark = pytest.mark.xdist_group("own recipe")
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "own-recipe.md"
@@ -46,9 +48,7 @@ def tutelage(tmp_path_factory):
     environment |= {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
 
     def typed(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "tutelage", *arguments], cwd=work, env=environment, capture_output=True, text=True, check=False
-        )
+        done = forked.run("-m", "tutelage", *arguments, cwd=work, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

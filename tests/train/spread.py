@@ -1,4 +1,4 @@
-"""Run under `accelerate launch`: one step of each kind with a checkpoint, whose first moment is the gradient."""
+"""Run alone, or under `accelerate launch`: one step of each kind with a checkpoint, whose first moment is the gradient."""
 
 from __future__ import annotations
 

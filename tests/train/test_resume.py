@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import forked
 from checkpoints import tiny_checkpoint
 from tutelage.errors import StorageError
 from tutelage.train.state import Live, load_state, save_state
@@ -20,10 +19,8 @@ HERE = Path(__file__).parent
 
 def test_killed_fits_continue_to_the_same_bits(tmp_path: Path) -> None:
     student, teacher = tiny_checkpoint(tmp_path / "student"), tiny_checkpoint(tmp_path / "teacher", seed=1)
-    script = HERE / "kill_and_continue.py"
     environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(student), str(teacher), str(tmp_path / "work")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = forked.run(HERE / "kill_and_continue.py", student, teacher, tmp_path / "work", env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert sorted(found) == ["dpo", "grpo", "on-policy", "sft"]
