@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from own_models import STILL, tutelage
 
+import forked
 from checkpoints import tiny_checkpoint, tiny_encoder
 
 pytestmark = pytest.mark.xdist_group("bad_days")
@@ -167,13 +168,26 @@ def processes(folder):
 
 # -- a disk that is full -------------------------------------------------------------------------------------------------------
 
+# The command line with a small disk of its own, which is filled from a folder before and copied back to it after: `unshare -Urm`.
 SMALL_DISK = """
-mount -t tmpfs -o size={size}k tmpfs "$DISK" || exit 77
-cp -a "$KEPT/." "$DISK/"
-"$@"
-code=$?
-rm -rf "$KEPT" && mkdir "$KEPT" && cp -a "$DISK/." "$KEPT/"
-exit $code
+import ctypes, os, shutil, subprocess, sys
+from pathlib import Path
+from tutelage.cli import main
+
+disk, kept, size, *command = sys.argv[1:]
+maps = {"setgroups": "deny", "uid_map": f"0 {os.geteuid()} 1", "gid_map": f"0 {os.getegid()} 1"}
+new_user, new_mounts = 0x10000000, 0x00020000
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(new_user | new_mounts) == 0, os.strerror(ctypes.get_errno())
+for name, text in maps.items():
+    Path("/proc/self", name).write_text(text)
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", disk], check=True)
+shutil.copytree(kept, disk, dirs_exist_ok=True)
+code = main(command)
+shutil.rmtree(kept)
+shutil.copytree(disk, kept)
+sys.exit(code)
 """
 
 
@@ -201,11 +215,8 @@ def test_a_full_disk_names_the_file_and_loses_nothing(on_it, namespaces, tmp_pat
     )  # fmt: skip
 
     def with_disk(size):
-        environment = {"DISK": str(disk), "KEPT": str(kept), "TUTELAGE_CACHE": str(cache), "TUTELAGE_RUNS": str(tmp_path / "runs")}
-        arguments = ["unshare", "-Urm", "sh", "-c", SMALL_DISK.format(size=size), "sh", sys.executable, "-m", "tutelage", *command]
-        return subprocess.run(
-            arguments, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        stores = {"TUTELAGE_CACHE": str(cache), "TUTELAGE_RUNS": str(tmp_path / "runs")}
+        return forked.run("-c", SMALL_DISK, disk, kept, size, *command, env={**os.environ, **stores})
 
     size, file = {"weights": (280, "run/fits"), "ledger": (64, "run/ledger.sqlite"), "call cache": (400, "cache.sqlite")}[on_it]
     full = with_disk(size)
