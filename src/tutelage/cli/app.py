@@ -97,7 +97,7 @@ def run(
     command = shlex.join(["tutelage", *sys.argv[1:]])
     if not as_json:
         print(
-            f"{request.recipe.name} on {request.task.name}: {len(request.arms)} arms, "
+            f"{request.recipe.name} on {request.task.name}: {'one arm' if len(request.arms) == 1 else f'{len(request.arms)} arms'}, "
             f"seeds {', '.join(map(str, request.seeds))}, preset {request.preset}",
             flush=True,
         )

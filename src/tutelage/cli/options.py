@@ -23,7 +23,7 @@ Teacher = Annotated[
 Student = Annotated[str | None, typer.Option("--student", help="bundled:student, hf:FOLDER, hf:ORG/NAME or encoder:NAME.")]
 Pool = Annotated[
     list[str] | None,
-    typer.Option("--pool", help="A further model for recipes that ask several: answers, candidates, students; may be repeated."),
+    typer.Option("--pool", help="A further model (ARTE: for choosing probes; CFT: writes candidates; LbT: a student); may be repeated."),
 ]
 Seed = Annotated[list[int] | None, typer.Option("--seed", help="A seed, 0 by default; may be repeated.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds: 0, 1, 2, ...")]

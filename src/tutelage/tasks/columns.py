@@ -93,7 +93,7 @@ def require_columns(present: tuple[str, ...], required: tuple[str, ...], *, path
             raise DataError(
                 f"file '{path}' has no column '{name}'",
                 got=f"columns: {', '.join(present)}",
-                fix=f"{did_you_mean(name, present)} Map it by an option, for example question={present[0]}",
+                fix=f"{did_you_mean(name, present)}\n       name the column that is meant, for example --task-set question={present[0]}",
             )
 
 
