@@ -165,7 +165,8 @@ def _print_board(done: Any) -> None:
     for name, why in done.board["left_out"].items():
         print(f"{name} was not run: {why}")
     print(
-        "95 % intervals over seeds, uncorrected; whether rows differ is said after Holm's correction. Costs are per seed, cache included."
+        "95 % intervals over seeds (with one seed: over test problems), uncorrected; whether rows differ is said after Holm's correction. "
+        "Costs are per seed, cache included."
     )
     print(f"\n{done.calls:,} new model calls and {done.fits} new trainings in this invocation.")
     print(f"Leaderboard: {done.folder / 'leaderboard.html'}")
