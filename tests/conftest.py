@@ -20,7 +20,9 @@ sys.dont_write_bytecode = False
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN"):
     os.environ.pop(name, None)
 
+import gc  # noqa: E402
 import signal  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
@@ -30,6 +32,45 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60, print_blob=True)
 settings.load_profile("suite")
+
+
+HERE = Path(__file__).parent
+LONG = (
+    "recipes/test_uniform.py",
+    "recipes/test_charges.py",
+    "end_to_end/test_own_data.py",
+    "end_to_end/test_bad_days.py",
+    "bundled/test_models.py",
+    "cli/test_runs.py",
+    "backends/test_openai_real.py",
+    "recipes/test_data_recipes.py",
+    "train/test_processes.py",
+    "train/test_resume.py",
+    "recipes/test_lbt.py",
+    "recipes/test_revthink.py",
+    "recipes/test_kill_and_replay.py",
+    "experiments/test_seeds_at_work.py",
+    "cli/test_compare_reproduce.py",
+    "verify/test_run.py",
+    "sandbox/test_escapes.py",
+)
+"""Files of ten seconds and more. They come first, so that the last to end is a short one, and no worker waits long for another."""
+
+
+def pytest_configure(config):
+    # Of its own accord xdist begins with the files of most tests, and so ends with the few long ones.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    place = {HERE / name: turn for turn, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # modules and tests stay to the end; looking through them again and again takes seconds
 
 
 @pytest.fixture(scope="session", autouse=True)
