@@ -9,6 +9,7 @@ from tutelage.backends.wrappers import Cached
 from tutelage.capabilities import Sampling
 from tutelage.errors import BudgetExhausted, SettingsError
 from tutelage.experiments.caps import capped
+from tutelage.experiments.plan import rehearse
 from tutelage.experiments.request import resolve_request
 from tutelage.experiments.sizing import size_request, sizing_budget
 from tutelage.journal.cache import CallCache
@@ -62,6 +63,43 @@ def test_a_task_that_has_no_more_to_ask_about_ends_the_search():
     assert found.exhausted
     assert found.sizes == {"examples": 120}  # the training problems of one skill
     assert found.planned.calls == (120, 120, 120)
+
+
+@pytest.mark.parametrize(("recipe", "arm"), [("sayself", "sayself"), ("preference-attributes", "tree")])
+def test_what_these_models_are_not_asked_is_not_planned_and_keeps_the_presets_size(recipe, arm):
+    base = request(recipe, arm=arm)
+    found = size_request(base, Budget(calls=1500))
+    assert found.planned.calls == (0, 0, 0)
+    assert found.sizes == {base.recipe.card.size: base.recipe.toy[base.recipe.card.size]}
+    assert found.fits
+    assert found.exhausted
+    size = base.recipe.card.size
+    pinned = size_request(request(recipe, arm=arm, overrides={size: 9}), Budget(calls=1500))
+    assert pinned.sizes == {size: 9}
+
+
+@pytest.mark.parametrize(("recipe", "arm"), [("sayself", "sayself"), ("critic-rm", "critic_rm")])
+def test_a_teacher_that_follows_instructions_is_planned_for_what_it_is_asked_in_them(recipe, arm):
+    own = request(recipe, arm=arm)
+    ref, facts = own.models["teacher"]
+    told = replace(own, models={**own.models, "teacher": (ref, replace(facts, dialect="english"))})
+    kinds = [rehearse(r, arm, good=1.0).roles for r in (own, told)]
+    calls = [found["teacher"].calls for found in kinds]
+    assert calls[0] < calls[1]
+
+
+def test_a_size_that_was_to_be_made_smaller_does_not_mean_that_the_task_has_no_more():
+    found = size_request(request("verified-sampling", preset="laptop"), Budget(calls=1500), largest=7)
+    assert found.sizes == {"examples": 7}
+    assert not found.exhausted
+
+
+def test_two_near_sizes_that_ask_the_same_are_not_the_end_of_the_task():
+    base = request("thinktuning", preset="laptop")  # 99 and 100 steps ask the same
+    found = size_request(base, Budget(calls=320))
+    assert found.planned.calls[1] == 320
+    assert not found.exhausted
+    assert size_request(base, Budget(calls=340)).planned.calls[1] > 320
 
 
 def test_fixed_costs_that_do_not_fit_are_told():

@@ -132,8 +132,8 @@ def _print_sizes(plan: Any, *, as_json: bool) -> None:
         if not s.fits:
             print(f"  {name}: left out, {plan.comparison.left_out[name]}")
         else:
-            all_of_it = " (all that the task has)" if s.exhausted and s.sizes else ""
-            print(f"  {name}: {sizes}; planned {least:,.4g} to {most:,.4g} {unit}{all_of_it}")
+            what = "all that the task has" if most else "asks these models' teacher nothing"
+            print(f"  {name}: {sizes}; planned {least:,.4g} to {most:,.4g} {unit}{f' ({what})' if s.exhausted and s.sizes else ''}")
     sys.stdout.flush()
 
 

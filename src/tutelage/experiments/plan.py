@@ -1,5 +1,7 @@
 """What a run would cost, found by running the recipe against a model that answers every prompt with its example and never thinks.
 
+The examples are in the dialect of the model that is asked: what a recipe asks at all can depend on whether its models follow instructions.
+
 Numbers that depend on what models say (how many drafts parse, how many solutions are right) are given as a range: once with a perfect
 writer, once with one that yields little. Tokens are estimated at four characters each; completions between a quarter of the longest
 allowed and all of it. Money is what these tokens cost at the list price of an endpoint's model; models of this process cost none.
@@ -9,10 +11,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import math
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +29,15 @@ from tutelage.journal.folder import ArmJournal
 from tutelage.journal.prices import FREE, Price, in_words, usd_range
 from tutelage.lab import Lab, facts_after
 from tutelage.prompts import questions, solve
+from tutelage.prompts.dialects import DIALECTS, Dialect
 from tutelage.records import ModelRef, Problem, Prompt, Scorecard, Verdict
 from tutelage.seeds import stream
 from tutelage.train.readings import Texts, readings
 
 CHARACTERS_PER_TOKEN = 4
 LOW_YIELD = 0.4
-"""Share of replies that can be read, and of solutions that are right, in the unfavourable case."""
+"""Share of replies that can be read, and of solutions that are right, in the unfavourable case. A student that is to be taught is right
+this often in the favourable one."""
 GARBAGE = "?"
 SHORT_REPLY = 0.25
 """Length of a short completion as a share of the longest allowed."""
@@ -132,13 +137,24 @@ class _Count:
         return self.prompt + self.read_short, self.prompt + self.read_long
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the roles of one rehearsal have written: no two of its solutions have the same text."""
+
+    serial: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    by: dict[str, str] = field(default_factory=dict)
+    """Text -> role."""
+
+
 class _Example:
     """Answers by the kind of the prompt; a share of `1 - good` of the answers is garbage."""
 
-    def __init__(self, role: str, ref: ModelRef, count: _Count, labels: Sequence[str], good: float) -> None:
-        self._role, self._ref, self._count, self._labels, self._good = role, ref, count, labels, good
+    def __init__(
+        self, role: str, ref: ModelRef, count: _Count, *, dialect: Dialect, labels: Sequence[str], good: float, told: _Told
+    ) -> None:
+        self._role, self._ref, self._count, self._dialect, self._labels, self._good = role, ref, count, dialect, labels, good
         self._noise = stream(0, "plan", role)
-        self._serial = 0
+        self._told = told
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         return [[self._answer(p, sampling, i) for i in range(sampling.n)] for p in prompts]
@@ -171,27 +187,28 @@ class _Example:
         self._count.add(key, _tokens(prompt.text), sampling.max_tokens)
         if self._noise.random() >= self._good:
             return Completion(text=GARBAGE)
-        self._serial += 1
-        return Completion(text=_example_reply(prompt.kind, self._serial, self._noise))
+        text = _example_reply(prompt.kind, next(self._told.serial), self._noise, self._dialect)
+        text = text[: min((at for stop in sampling.stop if (at := text.find(stop)) >= 0), default=len(text))]
+        self._told.by[text.strip()] = self._role
+        return Completion(text=text)
 
 
-def _example_reply(kind: str, serial: int, noise: random.Random) -> str:
+def _example_reply(kind: str, serial: int, noise: random.Random, dialect: Dialect) -> str:
     """What the prompt file that the kind names gives as its example; texts differ as a writer's would, so that nothing is dropped as a
     repeat."""
     if kind == "questions":
-        return _fresh_questions(serial, noise)
+        return _fresh_questions(serial, noise, dialect)
     name = f"tutelage.prompts.{kind.partition('.')[0] or 'solve'}"
-    example = getattr(importlib.import_module(name), "example", None) if importlib.util.find_spec(name) else None
-    if example is None or name.endswith(".solve"):
-        return f"{solve.example()} ({serial})"
+    example = getattr(importlib.import_module(name), "example", solve.example) if importlib.util.find_spec(name) else solve.example
     asked = inspect.signature(example).parameters
-    text = example(**{k: v for k, v in (("kind", kind), ("serial", serial)) if k in asked})
+    given: dict[str, Any] = {"kind": kind, "serial": serial, "dialect": dialect}
+    text = example(**{k: v for k, v in given.items() if k in asked})
     return text if "serial" in asked else f"{text} ({serial})"
 
 
-def _fresh_questions(serial: int, noise: random.Random) -> str:
+def _fresh_questions(serial: int, noise: random.Random, dialect: Dialect) -> str:
     """The example reply with other numbers, so that drafts differ as a writer's would."""
-    return questions.example().replace("A shelf", f"Shelf {serial}-{noise.randint(0, 10**9)}")
+    return questions.example(dialect).replace("A shelf", f"Shelf {serial}-{noise.randint(0, 10**9)}")
 
 
 def plan_request(request: Request) -> Plan:
@@ -290,24 +307,25 @@ class Rehearsal:
 def rehearse(request: Request, arm: str, *, good: float) -> Rehearsal:
     """Run one arm against a writer of whose replies the share `good` can be read."""
     counts: dict[str, _Count] = {}
+    told = _Told()
 
     def open_role(role: str, ref: ModelRef, facts: ModelFacts) -> _Example:
-        return _Example(role, ref, counts.setdefault(role, _Count()), facts.labels or request.task.labels, good)
+        labels = facts.labels or request.task.labels
+        return _Example(role, ref, counts.setdefault(role, _Count()), dialect=DIALECTS[facts.dialect], labels=labels, good=good, told=told)
 
     coin = stream(0, "plan verdicts", arm)
 
     def verify(problem: Problem, text: str) -> Verdict:
-        """Right or wrong by chance: a rehearsal has nothing to be right about."""
+        """Right or wrong by chance, the student's less often: a rehearsal has nothing to be right about."""
         parsed = text != GARBAGE
-        return Verdict(score=float(parsed and coin.random() < (good + LOW_YIELD) / 2), parsed=parsed, extracted="9" if parsed else None)
+        right = LOW_YIELD * good if told.by.get(text.strip()) == "student" else (good + LOW_YIELD) / 2
+        return Verdict(score=float(parsed and coin.random() < right), parsed=parsed, extracted="9" if parsed else None)
 
-    # Example answers are English; a model's own dialect changes lengths a little and parsing entirely.
-    models = {role: (ref, replace(facts, dialect="english")) for role, (ref, facts) in request.models.items()}
     with tempfile.TemporaryDirectory() as scratch:
         journal = ArmJournal(Path(scratch))
         journal.start()
         lab = _PlanLab(
-            task=replace(request.task, solve=None, verify=verify), models=models, open_role=open_role, journal=journal,
+            task=replace(request.task, solve=None, verify=verify), models=request.models, open_role=open_role, journal=journal,
             fits=Path(scratch), arm=arm,
             seed=request.seeds[0], test_limit=request.test_limit, counts=counts,
         )  # fmt: skip

@@ -224,8 +224,9 @@ def cache_path() -> Path:
 
 def _write_costs(journal: ArmJournal, ledger: Ledger, account: str, lab: Lab) -> None:
     """Per role: what the arm asked for under this seed (comparable between arms; `scored` of the calls inside fits), and what had to be
-    computed or paid for it, over all attempts."""
-    for role in dict.fromkeys(lab.roles):
+    computed or paid for it, over all attempts. Roles that the recipe itself made (the judge of a reward model that it trains) stand behind
+    those that the run was given."""
+    for role in dict.fromkeys([*lab.roles, *sorted(ledger.logical_by_role(account))]):
         asked, paid = ledger.logical(role=role, arm=account), ledger.physical(role=role, arm=account)
         if asked.calls:
             journal.event(

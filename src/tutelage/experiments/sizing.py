@@ -20,6 +20,8 @@ from tutelage.report.summary import metric_name
 ASSUMED_YIELD = 0.7
 """Share of a writer's replies that can be read, where the caller has nothing better."""
 LARGEST = 1_000_000
+FAR = 8
+"""A size this many times as large asks for more wherever there is more to ask for; also the widest step of the search."""
 SIZING_UNITS = ("calls", "tokens", "usd")
 
 
@@ -54,13 +56,15 @@ class Sized:
     fits: bool
     """False where even the smallest size is too dear: its plan is in `planned`."""
     exhausted: bool
-    """True where a larger size would ask nothing more: the task has no more to ask about."""
+    """True where a larger size would ask nothing more: the task has no more to ask about, or the teacher's work has nothing to do with the
+    size, which is then the preset's own."""
     measured: Mapping[str, str]
     """Metric -> fingerprint of how it would be measured."""
 
 
 def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIELD, largest: int = LARGEST) -> Sized:
-    """Size the one arm of `request`, to `largest` at most."""
+    """Size the one arm of `request`, to `largest` at most. What costs as much at its smallest as in its preset is not starved for a budget
+    that it does not use: it keeps the preset's size, or the one that the user has set."""
     [arm] = request.arms
     card = request.recipe.card
     roles = request.recipe.arms[arm].needs if request.recipe.arms[arm].needs is not None else card.needs
@@ -74,26 +78,33 @@ def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIEL
             fix="name in CARD.size the whole-number setting that scales its teacher's work",
         )
     pinned = request.asked.get("overrides", {})
-    if card.size in pinned:
+    floor = max(1, card.size_floor)
+    own = min(largest, max(floor, _preset(request, card.size)))
+    if card.size in pinned and not probe.alike(floor, own, FAR * own):
         raise SettingsError(
             f"setting '{card.size}' of recipe '{request.recipe.name}' is what the budget decides",
             got=f"{card.size}={pinned[card.size]}",
             fix="leave it out, or use `tutelage run`",
         )
-    floor = max(1, card.size_floor)
     if not probe.fits(floor):
         return probe.sized(probe.sizes(floor), fits=False, exhausted=False)
+    if probe.alike(floor, own, FAR * own):
+        return probe.sized(probe.sizes(own), fits=True, exhausted=True)
     fitting, too_large = floor, None
-    guess = min(largest, max(floor + 1, _preset(request, card.size)))
+    guess = min(largest, max(floor + 1, own))
     while too_large is None or too_large - fitting > 1:
-        if probe.fits(guess):
-            if too_large is None and guess > fitting and probe.cost(guess) == probe.cost(fitting):
-                return probe.sized(probe.sizes(probe.smallest_like(fitting, floor)), fits=True, exhausted=True)
-            fitting = guess
-        else:
+        if not probe.fits(guess):
             too_large = guess
+        elif too_large is None and guess > fitting and probe.cost(guess) == probe.cost(fitting):
+            # What asks every few steps costs the same at two sizes that are near: a much larger one tells whether there is more to ask.
+            far = min(largest, FAR * guess)
+            if probe.cost(far) == probe.cost(fitting):
+                return probe.sized(probe.sizes(probe.smallest_like(fitting, floor)), fits=True, exhausted=largest == LARGEST)
+            fitting, too_large = (far, None) if probe.fits(far) else (guess, far)
+        else:
+            fitting = guess
         if too_large is None and fitting >= largest:
-            return probe.sized(probe.sizes(fitting), fits=True, exhausted=True)
+            return probe.sized(probe.sizes(fitting), fits=True, exhausted=False)
         guess = probe.next_guess(fitting, too_large)
     return probe.sized(probe.sizes(fitting), fits=True, exhausted=False)
 
@@ -138,6 +149,10 @@ class _Probe:
         plan = self._plan(n)
         return tuple(plan.of(unit)[1] for unit, _ in _caps(self._budget))
 
+    def alike(self, *sizes: int) -> bool:
+        """Whether these sizes, of which the later are only looked at while the earlier are alike, take the same."""
+        return all(self.cost(n) == self.cost(sizes[0]) for n in sizes[1:])
+
     def fits(self, n: int) -> bool:
         return n <= self._largest and all(amount <= cap for amount, (_, cap) in zip(self.cost(n), _caps(self._budget), strict=True))
 
@@ -147,7 +162,7 @@ class _Probe:
         share = max((amount / cap for amount, (_, cap) in zip(self.cost(fitting), _caps(self._budget), strict=True)), default=1.0)
         straight = int(fitting / share) if share else LARGEST
         if too_large is None:
-            return min(self._largest + 1, max(fitting + 1, min(straight, 8 * fitting)))
+            return min(self._largest + 1, max(fitting + 1, min(straight, FAR * fitting)))
         self._turns += 1
         guess = straight if self._turns % 2 else (fitting + too_large) // 2
         return min(max(guess, fitting + 1), too_large - 1)

@@ -10,7 +10,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Prompt
 
 
@@ -243,8 +243,9 @@ def options_dealt(question: str, rng: random.Random) -> str:
     return _OPTION.sub(lambda m: f"({m.group(1)}) {next(dealt)}", question)
 
 
-def example(kind: str = "", serial: int = 0) -> str:
+def example(kind: str = "", serial: int = 0, dialect: Dialect = ENGLISH) -> str:
     """A reply to the question or to the check; planning answers with it."""
     if kind == "backward.check":
         return "The original says 6 trays. <consistent>True</consistent>"
-    return f"<question>Some trays of 8 rolls; {serial} are sold and 28 are left. How many trays were there?</question>"
+    question = f"Some trays of 8 rolls; {serial} are sold and 28 are left. How many trays were there?"
+    return f"<question>{question}</question>" if _form(dialect) is _ENGLISH else question

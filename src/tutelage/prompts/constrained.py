@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts import solve
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Message, Prompt
 
 _TAGS = re.compile(r"</?(?:task|constraints|prompt)\b[^>]*>", re.IGNORECASE)
@@ -94,11 +95,11 @@ def going_on(prompt: Prompt, partial: str) -> Prompt:
     return Prompt(messages=(*prompt.messages, Message(role="assistant", content=partial)), kind=prompt.kind)
 
 
-def example(kind: str = "", serial: int = 0) -> str:
+def example(kind: str = "", serial: int = 0, dialect: Dialect = ENGLISH) -> str:
     """A reply that can be read; planning answers with it."""
     if kind == "constrained.merge":
         return f"<prompt>Solve task {serial} in fewer than 90 words.</prompt>"
-    return f"First 3 and 4 make 7, then 2 more make 9. <ans>9</ans> ({serial})"
+    return solve.example(dialect, serial)
 
 
 def _bare(text: str) -> str:

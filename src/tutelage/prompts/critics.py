@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Prompt
 
 HIGHEST = 10
@@ -151,13 +151,13 @@ def with_score(dialect: Dialect, text: str, score: int) -> str:
     return f"{text}\n<score>{score}</score>" if follows_instructions(dialect) else f"{text} ? {score}"
 
 
-def example(kind: str = "", serial: int = 0) -> str:
+def example(kind: str = "", serial: int = 0, dialect: Dialect = ENGLISH) -> str:
     """A reply that the parser of this kind reads; planning answers with it."""
     if kind == "critics.rating":
         return f"What it says of step {serial} is true. <rating>{3 + serial % 7}</rating>"
     if kind == "critics.summary":
         return f"<critique>The sum in step {serial} is right, the product is not.</critique>"
-    return f"The sum in step {serial} is right, and the conclusion follows.\n<score>{2 + serial % 8}</score>"
+    return with_score(dialect, f"The sum in step {serial} is right, and the conclusion follows.", 2 + serial % 8)
 
 
 def _bare(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Message, Prompt
 
 
@@ -78,13 +78,16 @@ def parse_items(dialect: Dialect, text: str) -> list[WorkedItem]:
     return found
 
 
-def example(serial: int = 0) -> str:
-    """A reply with three items in the English form; planning answers with it."""
-    return "\n".join(
-        f"<item>\n<question>\nCrate {serial}-{i} holds {i} rows of 4 jars and 2 more. How many jars?\n</question>\n"
-        f"<solution>\n{i} rows of 4 are {4 * i}, and 2 more make {4 * i + 2}. <ans>{4 * i + 2}</ans>\n</solution>\n</item>"
+def example(serial: int = 0, dialect: Dialect = ENGLISH) -> str:
+    """A reply with three items; planning answers with it."""
+    items = [
+        WorkedItem(
+            question=f"Crate {serial}-{i} holds {i} rows of 4 jars and 2 more. How many jars?",
+            solution=f"{i} rows of 4 are {4 * i}, and 2 more make {4 * i + 2}. <ans>{4 * i + 2}</ans>",
+        )
         for i in range(4, 7)
-    )
+    ]
+    return write_items(dialect, items)
 
 
 def _system(dialect: Dialect, description: str, answer_format: str) -> tuple[Message, ...]:

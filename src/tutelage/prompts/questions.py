@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Problem, Prompt
 
 
@@ -58,10 +58,9 @@ def _unescape(text: str) -> str:
     return unescape(text, {"&quot;": '"', "&apos;": "'", "&#39;": "'"})
 
 
-def example() -> str:
-    """A reply with five items in the English form; planning answers with it."""
+def example(dialect: Dialect = ENGLISH) -> str:
+    """A reply with five items; planning answers with it."""
     return "\n".join(
-        f"<example id={i}>\n<input>\nA shelf holds {i} rows of 4 cups and 2 more. How many cups?\n</input>\n"
-        f"<target>\n{4 * i + 2}\n</target>\n</example>"
+        dialect.item.format(id=i, question=f"A shelf holds {i} rows of 4 cups and 2 more. How many cups?", answer=4 * i + 2)
         for i in range(4, 9)
     )

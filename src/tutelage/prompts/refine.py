@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts import solve
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Message, Prompt
 
 REFINE = "Think it over once more: keep what is right in your answer, correct what is not, and give a better and more exact answer."
@@ -68,6 +69,8 @@ def render_strong(dialect: Dialect, *, description: str, answer_format: str, que
     )
 
 
-def example(serial: int = 0) -> str:
+def example(serial: int = 0, dialect: Dialect = ENGLISH) -> str:
     """A reply that every verifier of a free-form task can parse; planning answers with it."""
+    if not can_refine(dialect):
+        return solve.example(dialect, serial)
     return f"Going through it again ({serial}): 3 and 4 make 7, then 2 more make 9. <ans>9</ans>"

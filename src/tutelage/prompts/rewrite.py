@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Prompt
 
 _GIVEN = re.compile(r"(?i)</?(?:given|rephrased|draft|check|final)\b[^>]*>")
@@ -33,11 +33,13 @@ def parse_another(dialect: Dialect, text: str) -> str | None:
     return None if found is None or found.rstrip(".").casefold() == "none" else found
 
 
-def example(kind: str = "", serial: int = 0) -> str:
+def example(kind: str = "", serial: int = 0, dialect: Dialect = ENGLISH) -> str:
     """A reply that either form can be read from; planning answers with it. Several numbers differ by call, else the questions would be
     dropped as repeats of one another."""
     red, blue, more = 3 + serial, 4 + 2 * serial, 2 + 3 * serial
     question = f"Jar {serial} holds {red} red and {blue} blue beads and {more} more are added. How many beads does it hold now?"
+    if dialect.name != "english":
+        return dialect.item.format(id=1, question=question, answer="")
     if kind == "rewrite.another":
         check = f"All numbers are given, one answer: {red + blue + more}."
         return f"<draft>{question}</draft>\n<check>{check}</check>\n<final>\n{question}\n</final>"

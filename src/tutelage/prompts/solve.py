@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tutelage.prompts.dialects import Dialect
+from tutelage.prompts.dialects import ENGLISH, Dialect
 from tutelage.records import Prompt
 
 
@@ -37,6 +37,9 @@ def render_shots(
     return Prompt.user(text, kind="solve.shots")
 
 
-def example() -> str:
+def example(dialect: Dialect = ENGLISH, serial: int | None = None) -> str:
     """A reply that every verifier of a free-form task can parse; planning answers with it."""
-    return "First 3 and 4 make 7, then 2 more make 9. <ans>9</ans>"
+    if dialect.name == "folds":
+        return f"Mon {4 if serial is None else serial} 7 ; Tue 2 9 => 9"
+    mark = "" if serial is None else f" ({serial})"
+    return f"First 3 and 4 make 7, then 2 more make 9. <ans>9</ans>{mark}"

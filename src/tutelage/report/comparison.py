@@ -188,8 +188,11 @@ def _remarks(
     if entrant.first_size is not None:
         lead, size = next(iter(entrant.sizes.items()))
         said.append(f"its plan was too hopeful: at {lead}={entrant.first_size} it met the cap, so it was run again at {lead}={size}")
-    if entrant.exhausted and entrant.sizes:
+    asks = any(amount for _, _, amount in entrant.planned.values())
+    if entrant.exhausted and entrant.sizes and asks:
         said.append("the task has no more to ask about: a larger budget would change nothing")
+    elif entrant.sizes and not asks:
+        said.append("asks these models' teacher nothing, so no budget bears on its size, which is the preset's unless it was set")
     for unit in comparison.budget:
         if used is None or unit not in entrant.planned:
             continue
@@ -200,6 +203,10 @@ def _remarks(
         elif mean > most * (1 + OFF_BY) or mean < least * (1 - OFF_BY):
             said.append(f"the plan was wrong: {_span(least, most)} {unit} planned, {number(round(mean))} used")
     ended = [r for r in runs if r.state in (FINISHED, REFUSED)]
+    for role in BUDGETED[1:]:
+        calls = sum(finite(e.get("calls")) or 0.0 for r in ended for e in r.of_kind("cost") if e.get("role") == role)
+        if calls:
+            said.append(f"{number(round(calls / len(ended)))} of its teacher calls are those of its {role}")
     scored = sum(finite(e.get("scored")) or 0.0 for r in ended for e in r.of_kind("cost") if e.get("role") in BUDGETED)
     if scored:
         said.append(f"{number(round(scored / len(ended)))} of its teacher calls are texts scored in training")
