@@ -39,6 +39,8 @@ LOW_YIELD = 0.4
 """Share of replies that can be read, and of solutions that are right, in the unfavourable case. A student that is to be taught is right
 this often in the favourable one."""
 GARBAGE = "?"
+ANSWER = "9"
+"""Of every example solution, and of every question of a world that solves its own."""
 SHORT_REPLY = 0.25
 """Length of a short completion as a share of the longest allowed."""
 
@@ -319,14 +321,14 @@ def rehearse(request: Request, arm: str, *, good: float) -> Rehearsal:
         """Right or wrong by chance, the student's less often: a rehearsal has nothing to be right about."""
         parsed = text != GARBAGE
         right = LOW_YIELD * good if told.by.get(text.strip()) == "student" else (good + LOW_YIELD) / 2
-        return Verdict(score=float(parsed and coin.random() < right), parsed=parsed, extracted="9" if parsed else None)
+        return Verdict(score=float(parsed and coin.random() < right), parsed=parsed, extracted=ANSWER if parsed else None)
 
     with tempfile.TemporaryDirectory() as scratch:
         journal = ArmJournal(Path(scratch))
         journal.start()
         lab = _PlanLab(
-            task=replace(request.task, solve=None, verify=verify), models=request.models, open_role=open_role, journal=journal,
-            fits=Path(scratch), arm=arm,
+            task=replace(request.task, solve=request.task.solve and _solved, verify=verify), models=request.models,
+            open_role=open_role, journal=journal, fits=Path(scratch), arm=arm,
             seed=request.seeds[0], test_limit=request.test_limit, counts=counts,
         )  # fmt: skip
         try:
@@ -370,6 +372,10 @@ class _PlanLab(Lab):
                     self._counts.setdefault(who, _Count()).read(fit, reading.texts)
         ref = replace(model.ref, digest=f"planned {role} {count.fits}")
         return self.role(role, ref, facts_after(model.facts, objective, settings))
+
+
+def _solved(problem: Problem) -> str:
+    return problem.answer or ANSWER
 
 
 def _tokens(text: str) -> int:
