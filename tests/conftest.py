@@ -66,6 +66,7 @@ def pytest_configure(config):
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     place = {HERE / name: turn for turn, name in enumerate(LONG)}
+    assert all(path.exists() for path in place), "a file of LONG was renamed"
     items.sort(key=lambda item: place.get(item.path, len(place)))
 
 

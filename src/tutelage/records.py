@@ -36,7 +36,8 @@ class Origin:
 
 
 class _Record:
-    """What all records share. `id` leaves out the origin and every field named in `NOT_CONTENT`; it is computed once, at first use."""
+    """What all records share. `id` leaves out the origin and every field named in `NOT_CONTENT`; it is computed once, at first use, so
+    a mapping inside a record must not be changed."""
 
     __slots__ = ("_id",)
     NOT_CONTENT: ClassVar[tuple[str, ...]] = ("origin",)

@@ -129,6 +129,14 @@ def test_tokens_and_dollars_are_budgets_too():
         size_request(unpriced, sizing_budget("usd=1"))
 
 
+def test_a_budget_in_money_is_refused_where_nothing_costs_any():
+    """Else every size would fit it, and the leaderboard would say that a teacher who answered thousands of calls was asked nothing."""
+    with pytest.raises(SettingsError, match=r"bounds nothing where the models that are asked cost no money(.|\n)*calls or tokens"):
+        size_request(request(), sizing_budget("usd=1"))
+    bounded = size_request(request(), sizing_budget("calls=5,usd=1"))
+    assert bounded.sizes == {"examples": 5}
+
+
 def test_recipes_that_cannot_be_sized_are_refused():
     unsized = request()
     unsized = replace(unsized, recipe=replace(unsized.recipe, card=replace(unsized.recipe.card, size="")))

@@ -132,7 +132,7 @@ def _print_sizes(plan: Any, *, as_json: bool) -> None:
         if not s.fits:
             print(f"  {name}: left out, {plan.comparison.left_out[name]}")
         else:
-            what = "all that the task has" if most else "asks these models' teacher nothing"
+            what = "all that the task has" if not s.fixed else "whatever the size" if most else "asks these models' teacher nothing"
             print(f"  {name}: {sizes}; planned {least:,.4g} to {most:,.4g} {unit}{f' ({what})' if s.exhausted and s.sizes else ''}")
     sys.stdout.flush()
 

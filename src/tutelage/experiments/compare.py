@@ -339,6 +339,7 @@ def _entrants(plan: Plan, folders: Mapping[str, Path], errors: Mapping[Job, Tute
                 sizes=s.sizes,
                 planned=planned,
                 exhausted=s.exhausted,
+                fixed=s.fixed,
                 stopped=stopped,
                 ends_early=s.request.recipe.card.ends_early,
                 first_size=plan.resized.get(entry.name),

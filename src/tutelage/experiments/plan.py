@@ -139,9 +139,9 @@ class _Count:
         return self.prompt + self.read_short, self.prompt + self.read_long
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """What the roles of one rehearsal have written: no two of its solutions have the same text."""
+    """What the roles of one rehearsal have written, numbered so that two solutions differ."""
 
     serial: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     by: dict[str, str] = field(default_factory=dict)

@@ -56,8 +56,10 @@ class Sized:
     fits: bool
     """False where even the smallest size is too dear: its plan is in `planned`."""
     exhausted: bool
-    """True where a larger size would ask nothing more: the task has no more to ask about, or the teacher's work has nothing to do with the
-    size, which is then the preset's own."""
+    """True where a larger size would ask nothing more."""
+    fixed: bool = False
+    """True where that is so since the teacher's work has nothing to do with the size, which is then the preset's own, and not since the
+    task has no more to ask about."""
     measured: Mapping[str, str]
     """Metric -> fingerprint of how it would be measured."""
 
@@ -86,10 +88,16 @@ def size_request(request: Request, budget: Budget, *, good: float = ASSUMED_YIEL
             got=f"{card.size}={pinned[card.size]}",
             fix="leave it out, or use `tutelage run`",
         )
+    if probe.asks(floor) and not any(probe.cost(floor)):
+        raise SettingsError(
+            "a budget in usd bounds nothing where the models that are asked cost no money",
+            got=", ".join(f"{unit}={cap:g}" for unit, cap in _caps(budget)),
+            fix="give the budget in calls or tokens",
+        )
     if not probe.fits(floor):
         return probe.sized(probe.sizes(floor), fits=False, exhausted=False)
     if probe.alike(floor, own, FAR * own):
-        return probe.sized(probe.sizes(own), fits=True, exhausted=True)
+        return probe.sized(probe.sizes(own), fits=True, exhausted=True, fixed=True)
     fitting, too_large = floor, None
     guess = min(largest, max(floor + 1, own))
     while too_large is None or too_large - fitting > 1:
@@ -149,6 +157,10 @@ class _Probe:
         plan = self._plan(n)
         return tuple(plan.of(unit)[1] for unit, _ in _caps(self._budget))
 
+    def asks(self, n: int) -> bool:
+        """Whether a teacher, or another model on the budget, is asked anything."""
+        return self._plan(n).calls[1] > 0
+
     def alike(self, *sizes: int) -> bool:
         """Whether these sizes, of which the later are only looked at while the earlier are alike, take the same."""
         return all(self.cost(n) == self.cost(sizes[0]) for n in sizes[1:])
@@ -178,12 +190,12 @@ class _Probe:
                 low = middle
         return n
 
-    def sized(self, sizes: Mapping[str, int], *, fits: bool, exhausted: bool) -> Sized:
+    def sized(self, sizes: Mapping[str, int], *, fits: bool, exhausted: bool, fixed: bool = False) -> Sized:
         request = self._at(sizes)
         n = next(iter(sizes.values()), 0)
         plan = self._plan(n, whole=True)
         measured = {metric_name({"name": c.name, "metric": c.metric, "shots": c.shots}): c.fingerprint for c in self._assumed[n].scorecards}
-        return Sized(request=request, sizes=dict(sizes), planned=plan, fits=fits, exhausted=exhausted, measured=measured)
+        return Sized(request=request, sizes=dict(sizes), planned=plan, fits=fits, exhausted=exhausted, fixed=fixed, measured=measured)
 
     def _at(self, sizes: Mapping[str, int]) -> Request:
         overrides = {**self._request.asked.get("overrides", {}), **sizes}

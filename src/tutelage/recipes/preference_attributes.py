@@ -81,7 +81,7 @@ class Settings:
     least: int = 1
     """Constraints per prompt, from; ours."""
     most: int = 9
-    """To (1 to 3 easy, 4 to 6 moderate, 7 to 9 hard in the card's proposal); ours."""
+    """To (1 to 3 easy, 4 to 6 moderate, 7 to 9 hard here); ours."""
     samples: int = 16
     """M, answers per prompt; ours."""
     temperature: float = 1.0

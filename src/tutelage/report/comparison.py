@@ -39,6 +39,8 @@ class Entrant:
     """Unit -> (least, assumed, most) per seed."""
     exhausted: bool = False
     """True where a larger size would have asked nothing more."""
+    fixed: bool = False
+    """True where that is so since its teacher's work has nothing to do with its size."""
     stopped: Mapping[int, str] = field(default_factory=dict)
     """Seed -> what ended it early."""
     ends_early: str = ""
@@ -189,10 +191,12 @@ def _remarks(
         lead, size = next(iter(entrant.sizes.items()))
         said.append(f"its plan was too hopeful: at {lead}={entrant.first_size} it met the cap, so it was run again at {lead}={size}")
     asks = any(amount for _, _, amount in entrant.planned.values())
-    if entrant.exhausted and entrant.sizes and asks:
-        said.append("the task has no more to ask about: a larger budget would change nothing")
-    elif entrant.sizes and not asks:
+    if entrant.sizes and not asks:
         said.append("asks these models' teacher nothing, so no budget bears on its size, which is the preset's unless it was set")
+    elif entrant.sizes and entrant.fixed:
+        said.append("its teacher's work does not grow with its size, which is the preset's unless it was set")
+    elif entrant.sizes and entrant.exhausted:
+        said.append("the task has no more to ask about: a larger budget would change nothing")
     for unit in comparison.budget:
         if used is None or unit not in entrant.planned:
             continue
